@@ -1,0 +1,56 @@
+# `make up` and `make test` need git, make and Python 3.11 or newer, nothing else.
+.DEFAULT_GOAL := help
+.PHONY: help venv up env status logs down clean lint test unit molecule e2e docs
+
+PYTHON_FINDER := $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
+BOOTSTRAP := $(PYTHON_FINDER) local/bootstrap.py
+LOCAL := .venv/bin/python -m local
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+export STORAGE EXPOSURE PORT
+
+help: ## Say what there is
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+venv: ## Make the environments from the pins
+	@$(BOOTSTRAP)
+
+up: venv ## Bring up an AWS on this machine and MLflow on it (STORAGE=rds|efs EXPOSURE=internal|public PORT=n)
+	@$(LOCAL) up
+
+env: ## Print what another shell needs: eval "$(make -s env)"
+	@$(LOCAL) env
+
+status: ## Say what runs
+	@$(LOCAL) status
+
+logs: ## Follow the server's log
+	@$(LOCAL) logs
+
+down: ## Stop all of it; the data stays
+	@$(LOCAL) down
+
+clean: ## Stop all of it and remove the data
+	@$(LOCAL) clean
+
+test: ## Run every test: lint, unit, scenarios, end to end
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) tests/run
+
+lint: ## Check style
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) tests/run lint
+
+unit: ## Run the unit tests
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) tests/run unit
+
+molecule: ## Converge every kind of stack on the emulator and remove it again
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) tests/run molecule
+
+e2e: ## Run `make up` in a scratch clone with a real client
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) tests/run e2e
+
+docs: ## Write the generated tables
+	@$(IN_VENV) .venv/bin/python scripts/generate_docs.py

@@ -1,0 +1,237 @@
+"""Where things lie, what they are called, and the environment that other programs get."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import socket
+import string
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / ".local"
+RUN = STATE / "run"
+LOGS = STATE / "logs"
+TLS = STATE / "tls"
+IMAGES = STATE / "images"
+CURRENT = STATE / "current.json"
+PORTS = STATE / "ports.json"
+TOOL_PYTHON = ROOT / ".venv" / "bin" / "python"
+SERVER_PYTHON = ROOT / ".venv-server" / "bin" / "python"
+
+HOST = "127.0.0.1"
+REGION = "eu-west-1"
+ACCOUNT = "000000000000"
+IMAGE_NAME = "local/mlflow"
+PUBLIC_DOMAIN = "mlflow.local.test"
+STORAGES = ("rds", "efs")
+EXPOSURES = ("internal", "public")
+
+
+class Trouble(Exception):
+    """Something the person at the keyboard can act on: one sentence, shown without a traceback."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One of the deployments that the local AWS can hold."""
+
+    storage: str
+    exposure: str
+
+    @property
+    def name(self) -> str:
+        """The stack's name, which prefixes everything it creates."""
+        return f"local-{self.storage}-{self.exposure}"
+
+    @classmethod
+    def wanted(cls, env: Mapping[str, str]) -> Stack:
+        """The stack asked for by STORAGE and EXPOSURE (defaults rds, internal). Raises Trouble for other values."""
+        chosen = []
+        for name, allowed in (("STORAGE", STORAGES), ("EXPOSURE", EXPOSURES)):
+            value = env.get(name) or allowed[0]
+            if value not in allowed:
+                raise Trouble(f"{name}={value} is not one of {', '.join(allowed)}: choose one of these.")
+            chosen.append(value)
+        return cls(*chosen)
+
+
+def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace `path` with `text` so that no reader ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, staging = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as out:
+            out.write(text)
+        os.chmod(staging, mode)
+        os.replace(staging, path)
+    except BaseException:
+        Path(staging).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in `path`, or an empty one where the file is absent or broken."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_json(path: Path, value: Mapping[str, Any], mode: int = 0o644) -> None:
+    """Write `value` to `path` atomically."""
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` of the loopback interface now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As every server here does it: connections in TIME_WAIT must not count as a stranger.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port(taken: set[int]) -> int:
+    """A port that nobody listens on and that is not in `taken`."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((HOST, 0))
+            port: int = probe.getsockname()[1]
+        if port not in taken:
+            return port
+
+
+class Ports:
+    """Ports by purpose, chosen once and kept in a file so that URLs survive `down` and `up`."""
+
+    def __init__(self, path: Path = PORTS) -> None:
+        self.path = path
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[dict[str, Any]]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            ports = read_json(self.path)
+            before = dict(ports)
+            yield ports
+            if ports != before:
+                write_json(self.path, ports)
+
+    def get(self, purpose: str) -> int:
+        """The port for `purpose`; a free one is chosen and remembered at the first call."""
+        with self._locked() as ports:
+            if purpose not in ports:
+                ports[purpose] = free_port({int(port) for port in ports.values()})
+            return int(ports[purpose])
+
+    def set(self, purpose: str, port: int) -> None:
+        """Remember `port` for `purpose`. Raises Trouble where another purpose has it."""
+        with self._locked() as ports:
+            owner = next((name for name, value in ports.items() if value == port and name != purpose), None)
+            if owner:
+                raise Trouble(f"PORT={port} is already used here for {owner}: choose another one.")
+            ports[purpose] = port
+
+
+def wanted_port(env: Mapping[str, str]) -> int | None:
+    """The port asked for by PORT, or None. Raises Trouble where it is no port a person may take."""
+    value = env.get("PORT", "")
+    if not value:
+        return None
+    if not value.isdigit() or not 1024 <= int(value) <= 65535:
+        raise Trouble(f"PORT={value} is not a port number from 1024 to 65535: choose such a one.")
+    return int(value)
+
+
+def root_keys() -> tuple[str, str]:
+    """Access key and secret of the local AWS's root user, made at the first call.
+
+    They are long and random because Ansible censors a secret wherever its text occurs in the output.
+    """
+    path = STATE / "keys.json"
+    keys = read_json(path)
+    if not keys:
+        letters = string.ascii_uppercase + string.digits
+        keys = {
+            "access_key": "AKIALOCAL" + "".join(secrets.choice(letters) for _ in range(11)),
+            "secret_key": secrets.token_hex(20),
+        }
+        write_json(path, keys, 0o600)
+    return str(keys["access_key"]), str(keys["secret_key"])
+
+
+def aws_url() -> str:
+    """The endpoint of the local AWS."""
+    return f"https://{HOST}:{Ports().get('aws')}"
+
+
+def front_url(stack: str) -> str:
+    """The address a browser opens for `stack`."""
+    return f"http://{HOST}:{Ports().get('front/' + stack)}"
+
+
+def network_environment() -> dict[str, str]:
+    """What any program needs to find and trust the local AWS; no credentials."""
+    bundle = str(TLS / "ca-bundle.pem")
+    return {
+        "AWS_ENDPOINT_URL": aws_url(),
+        "AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING": f"https://{HOST}:{Ports().get('scaling')}",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CA_BUNDLE": bundle,
+        "REQUESTS_CA_BUNDLE": bundle,
+        "SSL_CERT_FILE": bundle,
+    }
+
+
+def no_proxy(env: Mapping[str, str]) -> dict[str, str]:
+    """NO_PROXY in both spellings, the caller's own entries kept."""
+    entries = (env.get("NO_PROXY") or env.get("no_proxy") or "").split(",")
+    for name in (HOST, "localhost"):
+        if name not in entries:
+            entries.append(name)
+    value = ",".join(entry for entry in entries if entry)
+    return {"NO_PROXY": value, "no_proxy": value}
+
+
+def stack_environment(current: Mapping[str, Any]) -> dict[str, str]:
+    """The MLFLOW_LOCAL_* variables that inventories/local reads; `current` is current.json's content."""
+    return {
+        "MLFLOW_LOCAL_STORAGE": current["storage"],
+        "MLFLOW_LOCAL_EXPOSURE": current["exposure"],
+        "MLFLOW_LOCAL_IMAGE": current["image"],
+        "MLFLOW_LOCAL_DATABASE_PORT": str(Ports().get("database/" + current["stack"])),
+        "MLFLOW_LOCAL_URL": front_url(current["stack"]),
+        "MLFLOW_LOCAL_CERTIFICATE_ARN": current.get("certificate", ""),
+    }
+
+
+def own_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """`env` without anything that could lead a child to another AWS, MLflow or Python than ours."""
+    mine = ("AWS_", "MLFLOW_", "PYTHON", "MINISTACK_", "MOTO_")
+    return {name: value for name, value in env.items() if not name.startswith(mine)}
+
+
+def say(text: str) -> None:
+    """One line for the person, at once."""
+    print(text, flush=True)
+
+
+def complain(text: str) -> None:
+    """One line on stderr, at once."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,370 @@
+"""One running task: from its definition to a process with its own role, log stream and target."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import select
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.exceptions
+
+from local import aws, config, credentials, image, processes, rolling, taskdef
+
+LOG = logging.getLogger("local.tasks")
+LINE_LIMIT = 100_000
+BATCH_LIMIT = 500
+KEPT_LINES = 5_000
+AwsError = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
+
+
+class CannotStart(Exception):
+    """Why a task did not start; the text holds no secret."""
+
+
+class Roles:
+    """Sessions of roles, shared by the tasks; each is assumed once and renews itself."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, boto3.Session] = {}
+
+    def session(self, arn: str, name: str) -> boto3.Session:
+        """A session that acts as `arn`. Raises CannotStart."""
+        if not arn:
+            raise CannotStart("the task definition names no role")
+        if arn not in self._sessions:
+            try:
+                self._sessions[arn] = aws.role_session(arn, name)
+            except AwsError as error:
+                raise CannotStart(f"cannot assume {arn}: {error}") from None
+        return self._sessions[arn]
+
+    def forget(self, arn: str) -> None:
+        """Assume the role anew next time."""
+        self._sessions.pop(arn, None)
+
+
+def role_policies(arn: str) -> list[dict[str, Any]]:
+    """The documents of all identity policies of a role."""
+    iam = aws.client("iam")
+    name = arn.rpartition("/")[2]
+    found = [
+        iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]
+    ]
+    for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+        version = iam.get_policy(PolicyArn=policy["PolicyArn"])["Policy"]["DefaultVersionId"]
+        answer = iam.get_policy_version(PolicyArn=policy["PolicyArn"], VersionId=version)
+        found.append(answer["PolicyVersion"]["Document"])
+    return found
+
+
+class Stream:
+    """The awslogs driver: lines to CloudWatch Logs, about a second's worth at a time, by the execution role."""
+
+    def __init__(self, client: Any, group: str, stream: str) -> None:
+        self.client = client
+        self.group = group
+        self.stream = stream
+        self._lines: list[tuple[int, str]] = []
+        self._lock = threading.Lock()
+        self._told = False
+
+    def create(self) -> None:
+        """Make the stream. Raises CannotStart, as a container with a broken log driver does not start either."""
+        try:
+            self.client.create_log_stream(logGroupName=self.group, logStreamName=self.stream)
+        except botocore.exceptions.ClientError as error:
+            if aws.code(error) != "ResourceAlreadyExistsException":
+                raise CannotStart(f"cannot create log stream in {self.group}: {error}") from None
+        except botocore.exceptions.BotoCoreError as error:
+            raise CannotStart(f"cannot create log stream in {self.group}: {error}") from None
+
+    def add(self, line: str) -> None:
+        """Keep a line for the next batch; the oldest go where too many wait."""
+        if line.strip():
+            with self._lock:
+                self._lines.append((int(time.time() * 1000), line[:LINE_LIMIT]))
+                del self._lines[:-KEPT_LINES]
+
+    def flush(self) -> None:
+        """Send what waits; keeps it where CloudWatch Logs does not answer."""
+        while True:
+            with self._lock:
+                batch = self._lines[:BATCH_LIMIT]
+            if not batch:
+                return
+            events = [{"timestamp": at, "message": text} for at, text in batch]
+            try:
+                self.client.put_log_events(logGroupName=self.group, logStreamName=self.stream, logEvents=events)
+            except AwsError as error:
+                if not self._told:
+                    LOG.error("log of %s: %s", self.stream, error)
+                self._told = True
+                return
+            with self._lock:
+                del self._lines[: len(batch)]
+            self._told = False
+
+
+class Task:
+    """A task of a service. `state` is one of rolling's, or "stopped"; the agent's loop is its only caller."""
+
+    def __init__(self, definition: Mapping[str, Any], service: Mapping[str, Any], port: int) -> None:
+        self.definition = definition
+        self.service = str(service["serviceName"])
+        self.cluster = str(service["clusterArn"]).rpartition("/")[2]
+        self.group = next((one["targetGroupArn"] for one in service.get("loadBalancers") or []), "")
+        self.revision = str(definition["taskDefinitionArn"])
+        self.port = port
+        self.id = uuid.uuid4().hex
+        self.state = rolling.STARTING
+        self.reason = ""
+        self.failed = False
+        self.started = time.time()
+        self.healthy_since = 0.0
+        self.registered = False
+        self.record: dict[str, Any] = {}
+        self.exit_code: int | None = None
+        self._grace, self._window = taskdef.patience(definition, int(service.get("healthCheckGracePeriodSeconds") or 0))
+        self._last_good = 0.0
+        self._next_check = 0.0
+        self._kill_at = 0.0
+        self._terminate_at = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pump: threading.Thread | None = None
+        self._forget_credentials: Callable[[], None] = lambda: None
+        self.scratch = config.RUN / "tasks" / self.id
+
+    # ------------------------------------------------------------ start
+
+    def start(self, roles: Roles, endpoint: credentials.Endpoint) -> None:
+        """Start the process. Raises CannotStart."""
+        spec = taskdef.container(self.definition)
+        try:
+            folder = image.pull(spec["image"])
+        except config.Trouble as error:
+            raise CannotStart(str(error)) from None
+        execution = roles.session(str(self.definition.get("executionRoleArn") or ""), "ecs-agent")
+        stream = self._stream(spec, execution)
+        stream.create()
+        try:
+            environment = self._environment(spec, execution, roles, endpoint)
+        except CannotStart as error:
+            stream.add(f"task did not start: {error}")
+            stream.flush()
+            raise
+        command = [str(config.SERVER_PYTHON), str(folder / "entrypoint.py"), *(spec.get("command") or [])]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.scratch,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CannotStart(f"{command[0]}: {error.strerror}") from None
+        # The entrypoint becomes the server by exec, so its command line is no part of its identity.
+        self.record = {**processes.settled_identity(self._process), "command": None}
+        self._pump = threading.Thread(target=self._read_output, args=(stream,), daemon=True)
+        self._pump.start()
+
+    def _stream(self, spec: Mapping[str, Any], execution: boto3.Session) -> Stream:
+        options = (spec.get("logConfiguration") or {}).get("options") or {}
+        if not options.get("awslogs-group"):
+            raise CannotStart("the container has no awslogs configuration")
+        name = f"{options.get('awslogs-stream-prefix', 'ecs')}/{spec['name']}/{self.id}"
+        return Stream(aws.client("logs", execution), options["awslogs-group"], name)
+
+    def _environment(
+        self, spec: Mapping[str, Any], execution: boto3.Session, roles: Roles, endpoint: credentials.Endpoint
+    ) -> dict[str, str]:
+        task_role = str(self.definition.get("taskRoleArn") or "")
+        self._check_mounts(task_role)
+        folders = taskdef.mounts(self.definition, config.STATE / "efs", self.scratch)
+        for path in (*folders.values(), self.scratch / "tmp"):
+            path.mkdir(parents=True, exist_ok=True)
+        own = taskdef.environment(self.definition, self.port, folders)
+        given = self._secrets(spec, execution)
+        session = roles.session(task_role, self.id)
+        token, leading = endpoint.add(credentials.from_session(session, task_role))
+        self._forget_credentials = lambda: endpoint.remove(token)
+        return {
+            **config.network_environment(),
+            **config.no_proxy({}),
+            **leading,
+            "PATH": f"{config.SERVER_PYTHON.parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.scratch),
+            "TMPDIR": str(self.scratch / "tmp"),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "MLFLOW_HOST": config.HOST,
+            **own,
+            **given,
+        }
+
+    def _check_mounts(self, role: str) -> None:
+        systems = [(system, point) for system, point, iam in taskdef.file_systems(self.definition) if iam]
+        if not systems:
+            return
+        try:
+            policies = role_policies(role)
+        except AwsError as error:
+            raise CannotStart(f"cannot read the policies of {role}: {error}") from None
+        prefix = f"arn:aws:elasticfilesystem:{config.REGION}:{config.ACCOUNT}"
+        for system, point in systems:
+            context = {
+                "elasticfilesystem:accesspointarn": f"{prefix}:access-point/{point}",
+                "elasticfilesystem:accessedviamounttarget": "true",
+                "aws:securetransport": "true",
+            }
+            for action in ("elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"):
+                if not taskdef.allowed(policies, action, f"{prefix}:file-system/{system}", context):
+                    raise CannotStart(f"the task role {role} may not {action} on {system}")
+
+    def _secrets(self, spec: Mapping[str, Any], execution: boto3.Session) -> dict[str, str]:
+        found = {}
+        for item in spec.get("secrets") or []:
+            try:
+                reference = taskdef.parse_secret(item["valueFrom"])
+                version = {"VersionStage": reference.stage, "VersionId": reference.version}
+                text = aws.secret(reference.arn, execution, **{key: value for key, value in version.items() if value})
+                found[item["name"]] = taskdef.secret_value(text, reference)
+            except (ValueError, *AwsError) as error:
+                raise CannotStart(f"ResourceInitializationError: secret for {item['name']}: {error}") from None
+        return found
+
+    def _read_output(self, stream: Stream) -> None:
+        assert self._process
+        assert self._process.stdout
+        pipe = self._process.stdout.fileno()
+        rest = b""
+        while True:
+            ready, _, _ = select.select([pipe], [], [], 1.0)
+            data = os.read(pipe, 65536) if ready else None
+            if data:
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    stream.add(line.decode(errors="replace"))
+                # A second's worth goes in one call, however chatty the process is.
+                time.sleep(0.5)
+            stream.flush()
+            if data == b"":
+                stream.add(rest.decode(errors="replace"))
+                stream.flush()
+                return
+
+    # ------------------------------------------------------------ life
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(config.HOST, self.port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def observe(self, now: float) -> None:
+        """Bring `state` up to date: exits, health, and the steps of an ordered stop."""
+        assert self._process is not None
+        code = self._process.poll()
+        if code is not None:
+            self._gone(code)
+        elif self.state == rolling.STOPPING:
+            self._push(now)
+        elif now >= self._next_check:
+            self._check(now)
+
+    def _check(self, now: float) -> None:
+        good = self._answers()
+        if good:
+            self._last_good = now
+            if self.state != rolling.HEALTHY:
+                self.state = rolling.HEALTHY
+                self.healthy_since = now
+                LOG.info("%s task %s is healthy after %.0f s", self.service, self.id[:8], now - self.started)
+        elif self.state == rolling.HEALTHY and now - self._last_good > self._window:
+            self.failed = True
+            self.stop(now, "failed container health checks", drain=0)
+        elif self.state == rolling.STARTING and now - self.started > self._grace:
+            self.failed = True
+            self.stop(now, f"not healthy within {self._grace:.0f} s", drain=0)
+        self._next_check = now + (5.0 if self.state == rolling.HEALTHY and good else 1.0)
+
+    def stop(self, now: float, reason: str, drain: float) -> None:
+        """Begin to stop: after `drain` seconds SIGTERM, after the container's stop timeout SIGKILL."""
+        if self.state == rolling.STOPPING:
+            return
+        self.state = rolling.STOPPING
+        self.reason = reason
+        self._terminate_at = now + drain
+        timeout = float(taskdef.container(self.definition).get("stopTimeout") or 30)
+        self._kill_at = self._terminate_at + timeout
+        LOG.info("%s task %s stops: %s", self.service, self.id[:8], reason)
+
+    def _push(self, now: float) -> None:
+        assert self._process is not None
+        if self._terminate_at and now >= self._terminate_at:
+            self._terminate_at = 0.0
+            self._process.send_signal(signal.SIGTERM)
+        elif now >= self._kill_at:
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        assert self._process is not None
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return
+
+    def _gone(self, code: int) -> None:
+        self.exit_code = code
+        if self.state != rolling.STOPPING:
+            self.failed = True
+            self.reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
+        LOG.info("%s task %s ended: %s", self.service, self.id[:8], self.reason)
+        # Workers that outlived their parent would keep the port and the log pipe.
+        self._kill_group()
+        self.release()
+        self.state = "stopped"
+
+    def release(self) -> None:
+        """Give back what the task held besides its process."""
+        if self._pump is not None:
+            self._pump.join(timeout=5)
+        self._forget_credentials()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def describe(self) -> dict[str, Any]:
+        """The task for agent.json and `make status`; no secrets."""
+        return {
+            "id": self.id,
+            "cluster": self.cluster,
+            "service": self.service,
+            "revision": self.revision.rpartition("/")[2],
+            "state": self.state,
+            "port": self.port,
+            "started": self.started,
+            "registered": self.registered,
+            "process": self.record,
+        }
+
+
+def leftover_folders(folder: Path = config.RUN / "tasks") -> None:
+    """Remove the scratch folders of an earlier life."""
+    shutil.rmtree(folder, ignore_errors=True)

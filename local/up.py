@@ -1,0 +1,228 @@
+"""`up`: from nothing, or from whatever an earlier attempt left, to a proven MLflow."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import botocore.exceptions
+
+from local import aws, config, emulators, image, processes, tls
+
+AGENT = "agent"
+
+
+class Progress:
+    """Lines that begin with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        """Print one line."""
+        config.say(f"[{time.monotonic() - self._start:4.0f} s] {text}")
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Hold the checkout's lock. Raises Trouble where another command holds it."""
+    config.RUN.mkdir(parents=True, exist_ok=True)
+    with open(config.RUN / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise config.Trouble("Another `make up` or `make down` runs in this checkout: wait for it.") from None
+        yield
+
+
+def check_ground() -> None:
+    """Raise Trouble where the environment is not there or the disk is full."""
+    for python, target in ((config.TOOL_PYTHON, ".venv"), (config.SERVER_PYTHON, ".venv-server")):
+        if not python.exists():
+            raise config.Trouble(f"{target} is missing: run `make venv`.")
+    free = shutil.disk_usage(config.ROOT).free
+    if free < 500_000_000:
+        raise config.Trouble(f"Only {free // 1_000_000} MB are free under {config.ROOT}: 500 MB are needed, make room.")
+
+
+def admin_environment(current: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, str]:
+    """What `make env` exports for the stack in `current`. Raises Trouble where it does not stand."""
+    key, secret = config.root_keys()
+    return {
+        **config.network_environment(),
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        # An empty token, for one left in the shell would be sent with these keys.
+        "AWS_SESSION_TOKEN": "",
+        **config.no_proxy(env),
+        "MLFLOW_TRACKING_URI": config.front_url(current["stack"]),
+        "MLFLOW_TRACKING_USERNAME": "admin",
+        "MLFLOW_TRACKING_PASSWORD": aws.admin_password(current["stack"]),
+        **config.stack_environment(current),
+    }
+
+
+def deployer_environment(current: Mapping[str, Any], role: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of ansible-playbook: the deployer's temporary credentials, and nothing of another AWS."""
+    keys = aws.assume(role, "make-up")
+    return {
+        **config.own_environment(env),
+        **config.network_environment(),
+        **config.no_proxy(env),
+        "AWS_ACCESS_KEY_ID": keys["access_key"],
+        "AWS_SECRET_ACCESS_KEY": keys["secret_key"],
+        "AWS_SESSION_TOKEN": keys["token"],
+        **config.stack_environment(current),
+        "PATH": f"{config.TOOL_PYTHON.parent}{os.pathsep}{env.get('PATH', os.defpath)}",
+        "VIRTUAL_ENV": str(config.TOOL_PYTHON.parent.parent),
+    }
+
+
+def start_agent() -> bool:
+    """Start the agent unless it runs; whether it was started."""
+    if processes.running(AGENT):
+        return False
+    env = {**config.own_environment(os.environ), **config.no_proxy(os.environ), "AWS_EC2_METADATA_DISABLED": "true"}
+    processes.start(AGENT, [str(config.TOOL_PYTHON), "-m", "local.agent"], env)
+    state = config.RUN / "agent.json"
+    began = time.time()
+    processes.wait_ready(AGENT, lambda: config.read_json(state).get("time", 0) >= began - 1, 90)
+    return True
+
+
+def _open_ports(stack: config.Stack) -> None:
+    ports = config.Ports()
+    wanted = config.wanted_port(os.environ)
+    front = f"front/{stack.name}"
+    agent_runs = processes.running(AGENT) is not None
+    if wanted is not None and wanted != ports.get(front):
+        if not config.is_free(wanted):
+            raise config.Trouble(f"PORT={wanted} is taken by another program: stop it or choose another port.")
+        ports.set(front, wanted)
+    for purpose, meaning in ((front, "the address of MLflow"), (f"database/{stack.name}", "the database")):
+        port = ports.get(purpose)
+        if not agent_runs or (not config.is_free(port) and not _is_agents(port)):
+            emulators.require_free(meaning, port)
+
+
+def _is_agents(port: int) -> bool:
+    state = config.read_json(config.RUN / "agent.json")
+    ends = [str(one.get("url", "")) for one in state.get("fronts", [])]
+    return any(end.endswith(f":{port}") for end in ends) or any(
+        one.get("port") == port for one in state.get("databases", [])
+    )
+
+
+def prepare(stack: config.Stack, progress: Progress) -> tuple[dict[str, Any], str]:
+    """Start the local AWS with what an account has before a first deployment: (current.json, the deployer's ARN)."""
+    for folder in (config.STATE, config.RUN, config.LOGS):
+        folder.mkdir(parents=True, exist_ok=True)
+    tls.ensure()
+    _open_ports(stack)
+    started = emulators.start()
+    progress(f"AWS on this machine {'started' if started else 'runs'} at {config.aws_url()}")
+    reference = image.publish()
+    role = aws.ensure_deployer()
+    certificate = aws.ensure_certificate() if stack.exposure == "public" else ""
+    current = {
+        "stack": stack.name,
+        "storage": stack.storage,
+        "exposure": stack.exposure,
+        "image": reference,
+        "certificate": certificate,
+    }
+    config.write_json(config.CURRENT, current)
+    emulators.save()
+    progress("agent started" if start_agent() else "agent runs")
+    return current, role
+
+
+def converge(current: Mapping[str, Any], role: str) -> None:
+    """Run the play as the deployer, its output on our own. Raises Trouble when it fails."""
+    program = config.TOOL_PYTHON.parent / "ansible-playbook"
+    command = [str(program), "-i", "inventories/local", "site.yml"]
+    done = subprocess.run(command, cwd=config.ROOT, env=deployer_environment(current, role, os.environ), check=False)
+    emulators.save()
+    if done.returncode:
+        raise config.Trouble(
+            "The play failed (see above); everything is left running. `make logs` shows the server's log, "
+            "`make status` the tasks; `make up` tries again."
+        )
+
+
+def prove(current: Mapping[str, Any]) -> None:
+    """Have a real MLflow client use the stack. Raises Trouble when it cannot."""
+    env = {**config.own_environment(os.environ), **admin_environment(current, os.environ)}
+    command = [str(config.SERVER_PYTHON), "local/prove.py"]
+    if subprocess.run(command, cwd=config.ROOT, env=env, check=False).returncode:
+        raise config.Trouble("The client could not use MLflow (see above): `make logs` shows the server's log.")
+
+
+def up() -> None:
+    """The whole of `make up`."""
+    stack = config.Stack.wanted(os.environ)
+    check_ground()
+    with only_one():
+        progress = Progress()
+        try:
+            current, role = prepare(stack, progress)
+            progress(f"ansible-playbook -i inventories/local site.yml, stack {stack.name}")
+            converge(current, role)
+            progress("a client from outside, through the load balancer")
+            prove(current)
+        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+            raise config.Trouble(f"The local AWS refused: {error} (log: .local/logs/ministack.log).") from None
+        emulators.save()
+        progress("done")
+    config.say("")
+    config.say(f"MLflow:   {config.front_url(stack.name)}")
+    config.say("User:     admin")
+    config.say("Password: make -s env | grep PASSWORD")
+
+
+def down() -> None:
+    """Stop everything: tasks, databases, then the emulators, so that all state is written."""
+    with only_one():
+        record = config.read_json(processes.record_path(AGENT))
+        ran = processes.stop(record, 100)
+        processes.record_path(AGENT).unlink(missing_ok=True)
+        _end_agents_children()
+        emulators.stop()
+    config.say("Stopped; the data stays. `make up` brings it back, `make clean` removes it." if ran else "Nothing ran.")
+
+
+def _end_agents_children() -> None:
+    """End what an agent that died before us has left."""
+    state = config.read_json(config.RUN / "agent.json")
+    for service in state.get("services", []):
+        for task in service["tasks"]:
+            processes.stop(task["process"], 20)
+    if any(one.get("process") and processes.is_ours(one["process"]) for one in state.get("databases", [])):
+        from pathlib import Path
+
+        from local import database
+
+        for one in state["databases"]:
+            if one.get("data"):
+                database.Server(Path(one["data"])).stop()
+    (config.RUN / "agent.json").unlink(missing_ok=True)
+
+
+def clean() -> None:
+    """Stop everything and remove all state; the environments stay."""
+    if not config.STATE.exists():
+        return
+    down()
+    from local import database
+
+    for folder in (config.STATE / "rds").glob("*"):
+        sockets = database.socket_folder(folder)
+        if folder.is_dir() and config.STATE not in sockets.parents:
+            shutil.rmtree(sockets, ignore_errors=True)
+    shutil.rmtree(config.STATE)

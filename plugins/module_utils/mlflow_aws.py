@@ -1,0 +1,83 @@
+"""What the repository's own AWS modules share: one-sentence failures, tag lists, diffs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+try:
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+except ImportError:  # AnsibleAWSModule reports the missing library before anything here is used
+
+    class BotoCoreError(Exception):  # type: ignore[no-redef]
+        """Stands in for botocore's class where botocore is missing."""
+
+    class ClientError(Exception):  # type: ignore[no-redef]
+        """Stands in for botocore's class where botocore is missing."""
+
+    class NoCredentialsError(Exception):  # type: ignore[no-redef]
+        """Stands in for botocore's class where botocore is missing."""
+
+
+def error_code(error: BaseException) -> str:
+    """Return the AWS error code of `error`, or an empty string when AWS did not answer."""
+    response = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def reason(error: BaseException) -> str:
+    """Return the cause of `error` as the end of a sentence, without its closing stop."""
+    if isinstance(error, NoCredentialsError):
+        return "there are no AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    code = error_code(error)
+    if not code:
+        return str(error).rstrip(".")
+    message = error.response.get("Error", {}).get("Message", "")  # type: ignore[attr-defined]
+    return f"{message.strip().rstrip('.')} ({code})" if message else code
+
+
+@contextmanager
+def doing(module: Any, what: str) -> Iterator[None]:
+    """Fail `module` with "Could not <what>: <cause>." when AWS refuses or cannot be reached."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        module.fail_json(msg=f"Could not {what}: {reason(error)}.", error={"code": error_code(error)})
+
+
+def found(call: Any, *missing_codes: str, **arguments: Any) -> dict[str, Any] | None:
+    """Return `call(**arguments)`, or None when AWS answers one of `missing_codes`."""
+    try:
+        return dict(call(**arguments))
+    except ClientError as error:
+        if error_code(error) in missing_codes:
+            return None
+        raise
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return {"name": "value"} as AWS's [{"Key": "name", "Value": "value"}]."""
+    return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+
+
+def tag_dict(tags: list[dict[str, str]] | None) -> dict[str, str]:
+    """Return AWS's tag list as {"name": "value"}, without the `aws:` tags that only AWS may write."""
+    return {tag["Key"]: tag["Value"] for tag in tags or [] if not tag["Key"].startswith("aws:")}
+
+
+def tag_changes(current: Mapping[str, str], wanted: Mapping[str, str] | None) -> tuple[dict[str, str], list[str]]:
+    """Return (tags to set, tag keys to remove); `wanted` None leaves the tags alone."""
+    if wanted is None:
+        return {}, []
+    setting = {key: value for key, value in wanted.items() if current.get(key) != value}
+    return setting, sorted(set(current) - set(wanted))
+
+
+def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Return what `--diff` prints: both states as sorted JSON, one property a line."""
+    return {
+        "before": json.dumps(before, indent=2, sort_keys=True) + "\n",
+        "after": json.dumps(after, indent=2, sort_keys=True) + "\n",
+    }

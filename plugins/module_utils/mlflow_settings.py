@@ -1,0 +1,702 @@
+"""The operator's settings: types, rules and what follows from them. Pure functions, no Ansible and no AWS.
+
+`settle` is the way in: it takes the argument spec of role preflight and the raw `mlflow_*` variables of a host, and
+returns the typed settings and every problem found, each of them one sentence with variable, value and remedy.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+PREFIX = "mlflow_"
+
+# Memory in MiB. Measured on MLflow 3.17.2 with job execution off: 411 MB (PSS) idle with one worker. What the first
+# worker and the system need, what each further worker takes, and the smallest task that survives a busy minute.
+MEMORY_BASE = 600
+MEMORY_PER_WORKER = 450
+MEMORY_FLOOR = 1024
+WORKERS_MOST = 8
+
+SIZES = {"small": (512, 1024), "medium": (1024, 2048), "large": (2048, 4096)}
+
+# Fargate's CPU units with the MiB it takes for each (AWS documentation, "Task CPU and memory").
+FARGATE: dict[int, tuple[int, ...]] = {
+    256: (512, 1024, 2048),
+    512: tuple(range(1024, 4096 + 1, 1024)),
+    1024: tuple(range(2048, 8192 + 1, 1024)),
+    2048: tuple(range(4096, 16384 + 1, 1024)),
+    4096: tuple(range(8192, 30720 + 1, 1024)),
+    8192: tuple(range(16384, 61440 + 1, 4096)),
+    16384: tuple(range(32768, 122880 + 1, 8192)),
+}
+
+SUBNET_KINDS = ("public", "private", "database")
+# A sixteenth of the VPC each, so ten of sixteen stay free for what comes later.
+SUBNET_BITS = 4
+# AWS asks for a /27 under a load balancer and for a /28 everywhere.
+SUBNET_LONGEST = {"public": 27, "private": 27, "database": 28}
+
+# Load balancers and target groups end at 32 characters; buckets (<stack>-artifacts-<account>-<region>) at 63, which
+# leaves 24 for the stack in the region with the longest name, us-isof-south-1.
+STACK_NAME_LENGTH = 24
+
+OWN_TAGS = ("Stack", "Project", "ManagedBy", "Environment", "Name")
+TAGS_MOST = 50 - len(OWN_TAGS)
+
+_HOST = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+
+# Variable: (what the whole value must look like, the remedy).
+PATTERNS = {
+    "mlflow_stack_name": (
+        r"[a-z][a-z0-9]*(-[a-z0-9]+)*(?<=..)",
+        "use 2 or more lower-case letters, digits and single hyphens, starting with a letter, such as team-a",
+    ),
+    "mlflow_environment": (r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", "use letters, digits, - and _, such as dev or prod"),
+    "mlflow_region": (r"[a-z]{2,4}(-[a-z]+)+-\d", "use the name of an AWS region, such as eu-west-1"),
+    "mlflow_domain": (
+        rf"(?=.{{1,253}}$){_HOST}(\.{_HOST})+",
+        "give a full host name in lower case, without scheme and port, such as mlflow.example.org",
+    ),
+    "mlflow_certificate_arn": (
+        r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[A-Za-z0-9-]+",
+        "give the ARN of a certificate in ACM, arn:aws:acm:<region>:<account>:certificate/<id>",
+    ),
+    "mlflow_database_instance_class": (r"db\.[a-z0-9-]+\.[a-z0-9-]+", "name an RDS class, such as db.t4g.small"),
+    "mlflow_database_engine_version": (
+        r"1[3-9](\.\d{1,2})?",
+        'give a PostgreSQL version from 13 on as "16" or "16.4"',
+    ),
+    "mlflow_permissions_boundary_arn": (
+        r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+",
+        "give the ARN of an IAM policy, arn:aws:iam::<account>:policy/<name>",
+    ),
+}
+
+# Variable: (least, most, why these).
+RANGES = {
+    "mlflow_workers": (1, 64, "a server needs at least one process"),
+    "mlflow_capacity_min": (1, 100, "a stack runs at least one task"),
+    "mlflow_capacity_max": (1, 100, "a stack runs at least one task"),
+    "mlflow_capacity_cpu_target": (10, 90, "it is a percentage with room to react"),
+    "mlflow_database_storage_gb": (20, 65536, "RDS takes no other"),
+    "mlflow_database_port": (1150, 65535, "RDS takes no other"),
+    "mlflow_backup_days": (0, 35, "RDS takes no other"),
+    "mlflow_artifact_noncurrent_days": (1, 36500, "S3 takes whole days"),
+    "mlflow_access_log_days": (1, 36500, "S3 takes whole days"),
+}
+
+BUILD_BY_HAND = (
+    "build and push docker/ yourself (docker build --tag <registry>/mlflow docker, then docker push) "
+    "and give <registry>/mlflow@sha256:<digest>, as the push prints it"
+)
+# What to do about a required variable that is not there.
+WHEN_MISSING = {"mlflow_stack_name": PATTERNS["mlflow_stack_name"][1], "mlflow_image": BUILD_BY_HAND}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing the operator has to change. `str()` is the sentence."""
+
+    variable: str
+    value: Any
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.variable} is {show(self.value)}: {self.reason}; {self.remedy}."
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Stands for a value that must not be printed (it came out of a vault)."""
+
+    value: Any
+
+    def __repr__(self) -> str:
+        return "(vaulted)"
+
+
+class Unusable(Exception):
+    """A rule needs a value that is already reported as bad, so the rule has nothing to say."""
+
+
+class Settings(dict[str, Any]):
+    """Typed values by full variable name. A name that could not be typed raises `Unusable`."""
+
+    def __missing__(self, name: str) -> Any:
+        raise Unusable(name)
+
+
+def show(value: Any) -> str:
+    """The value as a person reads it: short, one line, and without the password of a URL."""
+    if value is None or value == "":
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = (
+        value
+        if isinstance(value, str)
+        else repr(value)
+        if isinstance(value, Hidden)
+        else json.dumps(value, default=str)
+    )
+    text = re.sub(r"//[^/@\s]+@", "//...@", " ".join(text.split()))
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def is_unset(value: Any) -> bool:
+    """An empty survey answer, an empty environment variable and null all mean that nothing was said."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+# --- types ----------------------------------------------------------------------------------------------------------
+
+
+def to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if isinstance(value, (str, int)) and str(value).strip().lower() in words:
+        return words[str(value).strip().lower()]
+    raise ValueError("it is neither true nor false", "write true or false")
+
+
+def to_int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or not re.fullmatch(r"-?\d+", str(value).strip()):
+        raise ValueError("it is not a whole number", "write digits only, without a unit")
+    return int(value)
+
+
+def to_str(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    # 16.10 without quotes has already become 16.1 when it arrives here.
+    raise ValueError("it is not text", "write it in quotes")
+
+
+def to_list(value: Any) -> list[str]:
+    """A list of texts. A string is one item per comma, space or line, or JSON."""
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            value = json.loads(text) if text.startswith("[") else re.split(r"[,\s]+", text.strip(","))
+        except ValueError:
+            value = None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise ValueError("it is not a list of texts", "write a YAML list, or the items with commas between them")
+    return [str(item).strip() for item in value]
+
+
+def to_dict(value: Any) -> dict[str, str]:
+    """Texts by text. A string is JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, Mapping) or any(isinstance(item, (Mapping, list, tuple)) for item in value.values()):
+        raise ValueError("it is not a dictionary of texts", "write key: value lines")
+    return {
+        str(key): show(item) if isinstance(item, bool) else "" if item is None else str(item)
+        for key, item in value.items()
+    }
+
+
+CASTS: dict[str, Callable[[Any], Any]] = {
+    "bool": to_bool,
+    "int": to_int,
+    "str": to_str,
+    "list": to_list,
+    "dict": to_dict,
+}
+EMPTY: dict[str, Any] = {"str": "", "list": [], "dict": {}}
+
+
+def read(spec: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
+    """Type the given variables and default the others.
+
+    Args:
+        spec: options of the argument spec, by variable name.
+        given: raw values of every `mlflow_*` variable of the host; `Hidden` ones are not printed.
+
+    Returns:
+        The settings, without the names that could not be typed, and the problems. A variable that is not set and has
+        no default is "", [] or None after its type.
+    """
+    settings = Settings()
+    problems = [unknown(name, spec) for name in sorted(given) if name not in spec]
+    for name, option in spec.items():
+        raw = given.get(name)
+        plain = raw.value if isinstance(raw, Hidden) else raw
+        if is_unset(plain):
+            if option.get("required"):
+                problems.append(Problem(name, None, "every stack needs it", WHEN_MISSING[name]))
+            else:
+                settings[name] = copy.copy(option.get("default", EMPTY.get(option["type"])))
+            continue
+        try:
+            value = CASTS[option["type"]](plain)
+        except ValueError as error:
+            problems.append(Problem(name, raw, *error.args))
+            continue
+        choices = option.get("choices")
+        if choices and value not in choices:
+            problems.append(Problem(name, raw, "there is no such choice", f"use {nearest(value, choices)}"))
+            continue
+        settings[name] = value
+    return settings, problems
+
+
+def nearest(value: Any, choices: Iterable[Any]) -> str:
+    """The choices as words, the likeliest first."""
+    names = [str(choice) for choice in choices]
+    if isinstance(value, int):
+        return f"{min(choices, key=lambda choice: abs(choice - value))} (of {', '.join(names)})"
+    close = difflib.get_close_matches(str(value), names, n=1)
+    listed = ", ".join(names[:-1]) + f" or {names[-1]}"
+    return f"{close[0]} (of {listed})" if close and len(names) > 2 else listed
+
+
+def unknown(name: str, spec: Mapping[str, Any]) -> Problem:
+    """Never shows the value: a wrong name may well hold a password."""
+    known = [known.removeprefix(PREFIX) for known in spec]
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+    remedy = f"did you mean {PREFIX}{close[0]}" if close else "remove it, the README lists every name"
+    return Problem(name, "set", "there is no such setting", remedy)
+
+
+# --- rules: each yields what is wrong -------------------------------------------------------------------------------
+
+
+def networks(values: Iterable[str]) -> list[ipaddress.IPv4Network]:
+    """Raises Unusable on what `cidr_problem` reports."""
+    try:
+        return [ipaddress.IPv4Network(value) for value in values]
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+
+
+def cidr_problem(name: str, value: str) -> Problem | None:
+    try:
+        ipaddress.IPv4Network(value)
+    except ValueError:
+        try:
+            remedy = f"write {ipaddress.IPv4Network(value, strict=False)}"
+        except ValueError:
+            remedy = "write it as address/length, such as 10.42.0.0/16"
+        return Problem(name, value, "it is not an IPv4 network", remedy)
+    if "/" in value:
+        return None
+    length = {"mlflow_allowed_cidrs": 32, "mlflow_vpc_cidr": 16}.get(name, 24)
+    return Problem(name, value, "it has no prefix length", f"add one, such as {value}/{length}")
+
+
+def rule_patterns(settings: Settings) -> Iterator[Problem]:
+    for name, (pattern, remedy) in PATTERNS.items():
+        if name in settings and settings[name] and not re.fullmatch(pattern, settings[name]):
+            yield Problem(name, settings[name], "it does not have the right form", remedy)
+
+
+def rule_ranges(settings: Settings) -> Iterator[Problem]:
+    for name, (least, most, reason) in RANGES.items():
+        if name in settings and settings[name] is not None and not least <= settings[name] <= most:
+            yield Problem(name, settings[name], reason, f"use {least} to {most}")
+
+
+def rule_region(settings: Settings) -> Iterator[Problem]:
+    if not settings["mlflow_region"]:
+        yield Problem("mlflow_region", None, "and neither AWS_REGION nor the AWS profile has one", "set mlflow_region")
+
+
+def rule_stack_name(settings: Settings) -> Iterator[Problem]:
+    name = settings["mlflow_stack_name"]
+    if len(name) > STACK_NAME_LENGTH:
+        reason = f"it has {len(name)} characters, and AWS refuses the longer names made from it"
+        yield Problem("mlflow_stack_name", name, reason, f"use at most {STACK_NAME_LENGTH}")
+    if name.startswith("internal-"):
+        yield Problem(
+            "mlflow_stack_name", name, "AWS reserves names that start with internal-", "start it with another word"
+        )
+
+
+def rule_image(settings: Settings) -> Iterator[Problem]:
+    image = settings["mlflow_image"]
+    if image == "build":
+        yield Problem("mlflow_image", image, "building during the run comes in a later release", BUILD_BY_HAND)
+    elif not re.fullmatch(r"[a-z0-9][a-z0-9._-]*(:\d+(?=/))?(/[a-z0-9._-]+)*@sha256:[0-9a-f]{64}", image):
+        reason = (
+            "a stack runs one exact image, and a tag can move"
+            if "@sha256:" not in image
+            else "it is not <name>@sha256:<64 hex digits>"
+        )
+        yield Problem("mlflow_image", image, reason, "give <name>@sha256:<64 hex digits>, without a tag")
+
+
+def rule_public_auth(settings: Settings) -> Iterator[Problem]:
+    if settings["mlflow_exposure"] == "public" and settings["mlflow_auth"] == "none":
+        reason = "with mlflow_exposure public anyone could read and delete everything"
+        yield Problem("mlflow_auth", "none", reason, "set mlflow_auth to basic or mlflow_exposure to internal")
+
+
+def rule_public_tls(settings: Settings) -> Iterator[Problem]:
+    if settings["mlflow_exposure"] != "public" or settings["mlflow_allow_plain_http"]:
+        return
+    if not settings["mlflow_certificate_arn"]:
+        reason = "mlflow_certificate_arn is not set, so passwords would cross the internet in clear text"
+        remedy = (
+            "set mlflow_certificate_arn and mlflow_domain, or mlflow_exposure to internal, "
+            "or accept it with mlflow_allow_plain_http true"
+        )
+        yield Problem("mlflow_exposure", "public", reason, remedy)
+
+
+def rule_certificate(settings: Settings) -> Iterator[Problem]:
+    arn = settings["mlflow_certificate_arn"]
+    if not arn:
+        return
+    if not settings["mlflow_domain"]:
+        reason = "no certificate is for the load balancer's own name, so no client would trust it"
+        yield Problem("mlflow_certificate_arn", arn, reason, "set mlflow_domain to a name in the certificate")
+    region, parts = settings["mlflow_region"], arn.split(":")
+    if region and len(parts) > 3 and re.fullmatch(PATTERNS["mlflow_certificate_arn"][0], arn) and parts[3] != region:
+        reason = f"it is in {parts[3]} and the load balancer in {region}"
+        yield Problem("mlflow_certificate_arn", arn, reason, f"use a certificate in {region}")
+
+
+def rule_allowed_cidrs(settings: Settings) -> Iterator[Problem]:
+    name, values = "mlflow_allowed_cidrs", settings["mlflow_allowed_cidrs"]
+    public = settings["mlflow_exposure"] == "public"
+    if public and not values:
+        yield Problem(
+            name, None, "a public load balancer needs to know whom to let in", "list networks such as 203.0.113.0/24"
+        )
+    for value in values:
+        problem = cidr_problem(name, value)
+        if problem:
+            yield problem
+        elif value.endswith("/0") and not public:
+            reason = "an internal load balancer is not for everyone"
+            yield Problem(name, value, reason, "list the networks of its clients, such as 10.0.0.0/8")
+    for value in sorted({value for value in values if values.count(value) > 1}):
+        yield Problem(name, value, "it is listed twice", "remove one of the two")
+
+
+def rule_vpc(settings: Settings) -> Iterator[Problem]:
+    name, value = "mlflow_vpc_cidr", settings["mlflow_vpc_cidr"]
+    problem = cidr_problem(name, value)
+    if problem:
+        yield problem
+        return
+    [vpc] = networks([value])
+    shortest, longest = 16, 28
+    if not shortest <= vpc.prefixlen <= longest:
+        yield Problem(name, value, "a VPC has a prefix length of 16 to 28", f"write {vpc.network_address}/{shortest}")
+        return
+    derived = [kind for kind in SUBNET_KINDS if not settings[f"mlflow_{kind}_subnet_cidrs"]]
+    longest = min((SUBNET_LONGEST[kind] for kind in derived), default=32) - SUBNET_BITS
+    if vpc.prefixlen > longest:
+        lists = " and ".join(f"mlflow_{kind}_subnet_cidrs" for kind in derived)
+        yield Problem(
+            name, value, "it is too small to cut the subnets from", f"use a /{longest} or larger, or set {lists}"
+        )
+
+
+def rule_subnets(settings: Settings) -> Iterator[Problem]:
+    for kind in SUBNET_KINDS:
+        name = f"mlflow_{kind}_subnet_cidrs"
+        values = settings[name]
+        if values and len(values) != 2:
+            yield Problem(
+                name, values, f"there are two zones and {len(values)} in the list", "give one network for each zone"
+            )
+        for value in values:
+            problem = cidr_problem(name, value)
+            if problem:
+                yield problem
+                continue
+            [net] = networks([value])
+            if net.prefixlen > SUBNET_LONGEST[kind]:
+                yield Problem(name, value, "AWS needs more addresses there", f"use a /{SUBNET_LONGEST[kind]} or larger")
+
+
+def rule_subnets_in_vpc(settings: Settings) -> Iterator[Problem]:
+    [vpc] = networks([settings["mlflow_vpc_cidr"]])
+    for kind in SUBNET_KINDS:
+        name = f"mlflow_{kind}_subnet_cidrs"
+        for net in networks(settings[name]):
+            if not net.subnet_of(vpc):
+                yield Problem(
+                    name, str(net), f"it is not inside mlflow_vpc_cidr {vpc}", "choose networks inside the VPC"
+                )
+
+
+def rule_subnets_overlap(settings: Settings) -> Iterator[Problem]:
+    seen: list[tuple[str, ipaddress.IPv4Network]] = []
+    for kind in SUBNET_KINDS:
+        name = f"mlflow_{kind}_subnet_cidrs"
+        for net in networks(settings[name] or derived_subnets(settings["mlflow_vpc_cidr"], kind)):
+            for other, taken in seen:
+                if net.overlaps(taken):
+                    # The list that was typed is the one to change; a derived one only follows the VPC.
+                    own, foreign = (name, net), (other, taken)
+                    (bad, bad_net), (good, good_net) = (own, foreign) if settings[name] else (foreign, own)
+                    hint = "" if settings[good] else ", which is the default"
+                    yield Problem(
+                        bad,
+                        str(bad_net),
+                        f"it overlaps {good_net} of {good}{hint}",
+                        "choose networks that do not overlap",
+                    )
+            seen.append((name, net))
+
+
+def rule_zones(settings: Settings) -> Iterator[Problem]:
+    name, zones, region = "mlflow_availability_zones", settings["mlflow_availability_zones"], settings["mlflow_region"]
+    if not zones:
+        return
+    if len(zones) != 2 or len(set(zones)) != 2:
+        yield Problem(
+            name, zones, "the stack spans two zones", f"name two different ones, such as {region}a and {region}b"
+        )
+    for zone in zones:
+        if region and not re.fullmatch(re.escape(region) + "[a-z]", zone):
+            yield Problem(name, zone, f"it is not a zone of {region}", f"use zones such as {region}a and {region}b")
+
+
+def rule_size_given_once(settings: Settings) -> Iterator[Problem]:
+    size, cpu, memory = (settings[f"mlflow_{part}"] for part in ("size", "cpu", "memory"))
+    if size and (cpu is not None or memory is not None):
+        yield Problem(
+            "mlflow_size", size, "mlflow_cpu and mlflow_memory say it too", "remove mlflow_size or the other two"
+        )
+    elif (cpu is None) != (memory is None):
+        present, absent = ("cpu", "memory") if memory is None else ("memory", "cpu")
+        value = settings[f"mlflow_{present}"]
+        yield Problem(
+            f"mlflow_{present}", value, f"mlflow_{absent} is not set", f"set both, or mlflow_size to {', '.join(SIZES)}"
+        )
+
+
+def rule_fargate(settings: Settings) -> Iterator[Problem]:
+    cpu, memory = settings["mlflow_cpu"], settings["mlflow_memory"]
+    if cpu is not None and cpu not in FARGATE:
+        yield Problem("mlflow_cpu", cpu, "Fargate has no such CPU", f"use {nearest(cpu, FARGATE)}")
+    if memory is not None and memory < MEMORY_FLOOR:
+        reason = "the server needs about 411 MB before the first request, and room for work"
+        yield Problem("mlflow_memory", memory, reason, f"use {MEMORY_FLOOR} or more")
+    elif cpu in FARGATE and memory is not None and memory not in FARGATE[cpu]:
+        fitting = [str(pair) for pair, sizes in FARGATE.items() if memory in sizes]
+        usable = [size for size in FARGATE[cpu] if size >= MEMORY_FLOOR]
+        near = [str(size) for size in sorted(sorted(usable, key=lambda size: abs(size - memory))[:2])]
+        remedy = f"use mlflow_memory {' or '.join(near)}" + (
+            f", or mlflow_cpu {' or '.join(fitting)}" if fitting else ""
+        )
+        yield Problem("mlflow_memory", memory, f"Fargate has no task of {cpu} CPU units with it", remedy)
+
+
+def rule_workers(settings: Settings) -> Iterator[Problem]:
+    workers = settings["mlflow_workers"]
+    if workers is None:
+        return
+    if settings["mlflow_storage"] == "efs":
+        if workers != 1:
+            yield Problem("mlflow_workers", workers, "SQLite on efs takes one writer", "use 1, or mlflow_storage rds")
+        return
+    _, memory = task_size(settings)
+    if workers > workers_by_memory(memory):
+        need = MEMORY_BASE + MEMORY_PER_WORKER * workers
+        remedy = f"use at most {workers_by_memory(memory)}, or {need} MiB of memory and more"
+        yield Problem("mlflow_workers", workers, f"a task of {memory} MiB does not hold them", remedy)
+
+
+def rule_capacity(settings: Settings) -> Iterator[Problem]:
+    least, most = settings["mlflow_capacity_min"], settings["mlflow_capacity_max"]
+    if settings["mlflow_storage"] == "efs":
+        for name, value in (("mlflow_capacity_min", least), ("mlflow_capacity_max", most)):
+            if value > 1:
+                yield Problem(
+                    name,
+                    value,
+                    "two tasks on one SQLite file (mlflow_storage efs) damage it",
+                    "use 1, or mlflow_storage rds",
+                )
+    elif least > most:
+        yield Problem(
+            "mlflow_capacity_min",
+            least,
+            f"it is more than mlflow_capacity_max, {most}",
+            "raise mlflow_capacity_max or lower this",
+        )
+
+
+def rule_tags(settings: Settings) -> Iterator[Problem]:
+    name, tags = "mlflow_tags", settings["mlflow_tags"]
+    if len(tags) > TAGS_MOST:
+        yield Problem(name, f"{len(tags)} tags", "AWS takes 50 with those of the stack", f"keep at most {TAGS_MOST}")
+    for key, value in tags.items():
+        if key in OWN_TAGS:
+            yield Problem(name, key, "the stack sets this tag itself", "choose another key")
+        elif key.lower().startswith("aws:"):
+            yield Problem(name, key, "AWS reserves keys that start with aws:", "choose another key")
+        elif not 1 <= len(key) <= 128 or len(value) > 256:
+            yield Problem(name, key, "AWS takes keys of 1 to 128 and values of up to 256 characters", "shorten it")
+        elif not re.fullmatch(r"[\w .:/=+@-]*", key + value):
+            yield Problem(
+                name,
+                f"{key}={value}",
+                "AWS takes letters, digits, spaces and . : / = + @ - _ in tags",
+                "remove the other characters",
+            )
+
+
+def rule_verify_url(settings: Settings) -> Iterator[Problem]:
+    name, value = "mlflow_verify_url", settings["mlflow_verify_url"]
+    if not value:
+        return
+    try:
+        url = urlsplit(value)
+        good = url.scheme in ("http", "https") and url.hostname and url.path in ("", "/") and url.port != 0
+    except ValueError:
+        good = False
+    if not good or "?" in value or "#" in value:
+        yield Problem(
+            name,
+            value,
+            "it is not the address of a server",
+            "write scheme, host and port only, such as https://mlflow.example.org:8443",
+        )
+    elif "@" in value:
+        yield Problem(name, value, "it holds a login, which would end in logs", "leave out what stands before the @")
+
+
+def rule_destroy_confirm(settings: Settings) -> Iterator[Problem]:
+    value, stack = settings["mlflow_destroy_confirm"], settings["mlflow_stack_name"]
+    if value and value != stack:
+        yield Problem("mlflow_destroy_confirm", value, f"the stack is {stack}", "write that name to destroy it")
+
+
+RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
+    rule_patterns,
+    rule_ranges,
+    rule_region,
+    rule_stack_name,
+    rule_image,
+    rule_public_auth,
+    rule_public_tls,
+    rule_certificate,
+    rule_allowed_cidrs,
+    rule_vpc,
+    rule_subnets,
+    rule_subnets_in_vpc,
+    rule_subnets_overlap,
+    rule_zones,
+    rule_size_given_once,
+    rule_fargate,
+    rule_workers,
+    rule_capacity,
+    rule_tags,
+    rule_verify_url,
+    rule_destroy_confirm,
+)
+
+
+def check(settings: Settings) -> list[Problem]:
+    """Every problem the rules find. A rule stops where it meets a value that is already reported."""
+    problems: list[Problem] = []
+    for rule in RULES:
+        try:
+            for problem in rule(settings):
+                problems.append(problem)
+        except Unusable:
+            continue
+    return problems
+
+
+# --- what follows from the settings ---------------------------------------------------------------------------------
+
+
+def workers_by_memory(memory: int) -> int:
+    """How many server processes a task of so many MiB holds; at least one."""
+    return max(1, (memory - MEMORY_BASE) // MEMORY_PER_WORKER)
+
+
+def task_size(settings: Settings) -> tuple[int, int]:
+    """CPU units and MiB of a task."""
+    cpu, memory = settings["mlflow_cpu"], settings["mlflow_memory"]
+    if cpu is not None and memory is not None:
+        return cpu, memory
+    return SIZES[settings["mlflow_size"] or "small"]
+
+
+def derived_subnets(vpc_cidr: str, kind: str) -> list[str]:
+    """The two networks of a kind cut from the VPC. Raises Unusable when the VPC is too small or no network."""
+    [vpc] = networks([vpc_cidr])
+    if vpc.prefixlen + SUBNET_BITS > SUBNET_LONGEST[kind]:
+        raise Unusable(vpc_cidr)
+    pieces = list(vpc.subnets(prefixlen_diff=SUBNET_BITS))
+    first = 2 * SUBNET_KINDS.index(kind)
+    return [str(piece) for piece in pieces[first : first + 2]]
+
+
+def derive(settings: Settings) -> dict[str, Any]:
+    """The fact `mlflow` without what only AWS knows (account_id, partition).
+
+    Args:
+        settings: values without a problem.
+
+    Returns:
+        Settings without their prefix; `size` {cpu, memory, workers}; `subnets` {public, private, database}, each two of
+        {cidr, az}; `availability_zones` and `allowed_cidrs` filled in; `tags` with the stack's own; `https`.
+    """
+    fact = {name.removeprefix(PREFIX): value for name, value in settings.items()}
+    for name in ("cpu", "memory", "workers", *(f"{kind}_subnet_cidrs" for kind in SUBNET_KINDS)):
+        fact.pop(name)
+    region, vpc = fact["region"], fact["vpc_cidr"]
+    cpu, memory = task_size(settings)
+    workers = settings["mlflow_workers"] or min(workers_by_memory(memory), WORKERS_MOST)
+    zones = fact["availability_zones"] or [f"{region}a", f"{region}b"]
+    fact["size"] = {"cpu": cpu, "memory": memory, "workers": 1 if fact["storage"] == "efs" else workers}
+    fact["availability_zones"] = zones
+    fact["allowed_cidrs"] = fact["allowed_cidrs"] or [vpc]
+    fact["subnets"] = {
+        kind: [
+            {"cidr": cidr, "az": zone}
+            for cidr, zone in zip(
+                settings[f"mlflow_{kind}_subnet_cidrs"] or derived_subnets(vpc, kind), zones, strict=True
+            )
+        ]
+        for kind in SUBNET_KINDS
+    }
+    fact["https"] = bool(fact["certificate_arn"])
+    own = {"Stack": fact["stack_name"], "Project": "mlflow", "ManagedBy": "ansible", "Environment": fact["environment"]}
+    fact["tags"] = fact["tags"] | own
+    fact["verify_url"] = fact["verify_url"].rstrip("/")
+    return fact
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What is allowed but should be seen."""
+    if settings["mlflow_exposure"] == "public" and not settings["mlflow_certificate_arn"]:
+        stack = settings["mlflow_stack_name"]
+        return [f"Stack {stack} is public over plain HTTP: anyone on the way can read passwords and models."]
+    return []
+
+
+def settle(spec: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
+    """Type, default and check. See `read` for the arguments; the settings are complete when there is no problem."""
+    settings, problems = read(spec, given)
+    hidden = {name for name, value in given.items() if isinstance(value, Hidden)}
+    found = [
+        Problem(p.variable, Hidden(p.value), p.reason, p.remedy) if p.variable in hidden else p for p in check(settings)
+    ]
+    return settings, problems + found

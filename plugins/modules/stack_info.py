@@ -1,0 +1,501 @@
+#!/usr/bin/python
+"""Read what stands of one stack, found by its names; see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stack_info
+short_description: Read what stands of one MLflow stack
+description:
+  - Finds the resources of a stack again by their names and tags, with few API calls and without writing.
+  - Several resources where one is expected are refused.
+options:
+  name:
+    description: Name of the stack. Every name that is looked up derives from it.
+    type: str
+    required: true
+  parts:
+    description: What to read. Each part is one key of the result.
+    type: list
+    elements: str
+    choices: [network, ecr_image, rds, efs, s3_artifacts, alb, ecs_service]
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description:
+      - In check mode identifiers that are missing are filled with placeholders of valid form (V(vpc-00000000000000000),
+        two subnets per tier, ARNs of the account V(000000000000)), so that a check of a first run can go on
+        to the tasks that need them. States, counts and flags are never invented, and RV(missing) names what was filled.
+  diff_mode:
+    support: none
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+"""
+
+EXAMPLES = r"""
+- name: Read the network and the load balancer
+  stack_info:
+    name: team-a
+    parts: [network, alb]
+  register: __site_stack
+"""
+
+RETURN = r"""
+stack:
+  description: One dictionary per part. A missing resource is null, a missing list is empty.
+  returned: always
+  type: dict
+  contains:
+    network:
+      description: VPC by its tags, subnets by their tag Tier and ordered by availability zone, groups by name.
+      type: dict
+      returned: when asked for
+      sample:
+        vpc_id: vpc-0a1b2c3d4e5f60718
+        vpc_cidr: 10.20.0.0/16
+        public_subnet_ids: [subnet-0a1b2c3d4e5f60718, subnet-0a1b2c3d4e5f60719]
+        private_subnet_ids: []
+        database_subnet_ids: []
+        load_balancer_security_group_id: sg-0a1b2c3d4e5f60718
+        service_security_group_id: null
+    ecr_image:
+      description: The repository named as the stack.
+      type: dict
+      returned: when asked for
+      sample: {repository_uri: 123456789012.dkr.ecr.eu-west-1.amazonaws.com/team-a, repository_arn: "arn:aws:ecr:..."}
+    rds:
+      description: The instance named as the stack, its group C(<stack>-database) and its secret C(<stack>/database).
+      type: dict
+      returned: when asked for
+      sample:
+        instance_arn: "arn:aws:rds:eu-west-1:123456789012:db:team-a"
+        endpoint: team-a.abc.eu-west-1.rds.amazonaws.com
+        port: 5432
+        status: available
+        database: mlflow
+        username: mlflow
+        security_group_id: sg-0a1b2c3d4e5f60718
+        secret_arn: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:team-a/database-AbCdEf"
+        deletion_protection: true
+    efs:
+      description: The file system with the stack as creation token, its access point, and the group C(<stack>-efs).
+      type: dict
+      returned: when asked for
+      sample:
+        file_system_id: fs-0a1b2c3d4e5f60718
+        file_system_arn: "arn:aws:elasticfilesystem:eu-west-1:123456789012:file-system/fs-0a1b2c3d4e5f60718"
+        access_point_id: fsap-0a1b2c3d4e5f60718
+        access_point_arn: "arn:aws:elasticfilesystem:eu-west-1:123456789012:access-point/fsap-0a1b2c3d4e5f60718"
+        status: available
+        mount_targets_available: true
+        security_group_id: sg-0a1b2c3d4e5f60718
+    s3_artifacts:
+      description: The buckets C(<stack>-artifacts-<account>-<region>) and C(<stack>-logs-<account>-<region>).
+      type: dict
+      returned: when asked for
+      sample:
+        bucket: team-a-artifacts-123456789012-eu-west-1
+        bucket_arn: "arn:aws:s3:::team-a-artifacts-123456789012-eu-west-1"
+        log_bucket: null
+        log_bucket_arn: null
+    alb:
+      description: The load balancer and the target group named as the stack.
+      type: dict
+      returned: when asked for
+      sample:
+        load_balancer_arn: "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/team-a/0a1b2c3d4e5f6"
+        load_balancer_name: team-a
+        load_balancer_dns_name: team-a-1.eu-west-1.elb.amazonaws.com
+        load_balancer_zone_id: Z32O12XQLNTSW2
+        state: active
+        target_group_arn: "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/team-a/0a1b2c3d4e5f6071"
+        https: true
+    ecs_service:
+      description:
+        - Cluster and service named as the stack; INACTIVE counts as missing. Roles C(<stack>-<region>-execution) and
+          C(<stack>-<region>-task), secrets C(<stack>/admin) and C(<stack>/flask) (one that is scheduled for deletion
+          counts as missing), log group C(/mlflow/<stack>).
+      type: dict
+      returned: when asked for
+      sample:
+        cluster_name: team-a
+        cluster_arn: "arn:aws:ecs:eu-west-1:123456789012:cluster/team-a"
+        service_name: team-a
+        service_arn: "arn:aws:ecs:eu-west-1:123456789012:service/team-a/team-a"
+        service_status: ACTIVE
+        task_definition_arn: "arn:aws:ecs:eu-west-1:123456789012:task-definition/team-a:3"
+        desired_count: 1
+        running_count: 1
+        rollout_state: COMPLETED
+        autoscaled: false
+        execution_role_arn: "arn:aws:iam::123456789012:role/team-a-eu-west-1-execution"
+        task_role_arn: "arn:aws:iam::123456789012:role/team-a-eu-west-1-task"
+        admin_secret_arn: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:team-a/admin-AbCdEf"
+        flask_secret_arn: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:team-a/flask-AbCdEf"
+        log_group: /mlflow/team-a
+missing:
+  description: What does not stand, as C(part.key); in check mode exactly these may hold placeholders.
+  returned: always
+  type: list
+  elements: str
+  sample: [ecs_service.service_arn]
+"""
+
+from collections.abc import Callable  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible.module_utils.mlflow_aws import doing, found, tag_dict  # noqa: E402
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule  # noqa: E402
+
+Part = dict[str, Any]
+
+
+class AmbiguousError(Exception):
+    """Two resources answer to a name that only one may have; the text is a full sentence."""
+
+
+class Reader:
+    """Reads the parts of one stack.
+
+    `client` maps a service name to a boto3 client. Every part method returns its keys as documented in RETURN and
+    raises botocore's errors or AmbiguousError.
+    """
+
+    def __init__(self, stack: str, client: Callable[[str], Any]) -> None:
+        """Keep the name and the way to clients; nothing is read yet."""
+        self.stack = stack
+        self._make = client
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """Return the one client for `service`."""
+        if service not in self._clients:
+            self._clients[service] = self._make(service)
+        return self._clients[service]
+
+    def network(self) -> Part:
+        """Return VPC, subnets and the two groups that tasks and load balancer use."""
+        ec2 = self.client("ec2")
+        vpc = _only(
+            ec2.describe_vpcs(Filters=_filters(**{"tag:Name": self.stack, "tag:Stack": self.stack}))["Vpcs"],
+            f"VPCs are tagged Name={self.stack} and Stack={self.stack}",
+        )
+        part: Part = {"vpc_id": vpc.get("VpcId"), "vpc_cidr": vpc.get("CidrBlock")}
+        subnets: list[Part] = []
+        if vpc:
+            filters = _filters(**{"vpc-id": vpc["VpcId"], "tag:Stack": self.stack})
+            subnets = ec2.describe_subnets(Filters=filters)["Subnets"]
+        for tier in ("public", "private", "database"):
+            part[f"{tier}_subnet_ids"] = [
+                subnet["SubnetId"]
+                for subnet in sorted(subnets, key=lambda subnet: (subnet["AvailabilityZone"], subnet["CidrBlock"]))
+                if tag_dict(subnet.get("Tags")).get("Tier") == tier
+            ]
+        groups = self._groups("load-balancer", "service")
+        part["load_balancer_security_group_id"] = groups["load-balancer"]
+        part["service_security_group_id"] = groups["service"]
+        return part
+
+    def ecr_image(self) -> Part:
+        """Return the repository."""
+        answer = found(
+            self.client("ecr").describe_repositories, "RepositoryNotFoundException", repositoryNames=[self.stack]
+        )
+        repository = _first(answer, "repositories")
+        return {"repository_uri": repository.get("repositoryUri"), "repository_arn": repository.get("repositoryArn")}
+
+    def rds(self) -> Part:
+        """Return the database instance, its group and its secret."""
+        answer = found(
+            self.client("rds").describe_db_instances,
+            "DBInstanceNotFound",
+            "DBInstanceNotFoundFault",
+            DBInstanceIdentifier=self.stack,
+        )
+        instance = _first(answer, "DBInstances")
+        endpoint = instance.get("Endpoint") or {}
+        return {
+            "instance_arn": instance.get("DBInstanceArn"),
+            "endpoint": endpoint.get("Address"),
+            "port": endpoint.get("Port"),
+            "status": instance.get("DBInstanceStatus"),
+            "database": instance.get("DBName"),
+            "username": instance.get("MasterUsername"),
+            "security_group_id": self._groups("database")["database"],
+            "secret_arn": self._secret("database"),
+            "deletion_protection": instance.get("DeletionProtection"),
+        }
+
+    def efs(self) -> Part:
+        """Return the file system, its access point and whether it can be mounted."""
+        efs = self.client("efs")
+        file_system = _only(
+            efs.describe_file_systems(CreationToken=self.stack)["FileSystems"],
+            f"file systems have the creation token {self.stack}",
+        )
+        point: Part = {}
+        targets: list[Part] = []
+        if file_system:
+            points = efs.describe_access_points(FileSystemId=file_system["FileSystemId"])["AccessPoints"]
+            point = _only(
+                [each for each in points if each.get("LifeCycleState") not in ("deleting", "deleted")],
+                f"access points belong to the file system {file_system['FileSystemId']}",
+            )
+            targets = efs.describe_mount_targets(FileSystemId=file_system["FileSystemId"])["MountTargets"]
+        return {
+            "file_system_id": file_system.get("FileSystemId"),
+            "file_system_arn": file_system.get("FileSystemArn"),
+            "access_point_id": point.get("AccessPointId"),
+            "access_point_arn": point.get("AccessPointArn"),
+            "status": file_system.get("LifeCycleState"),
+            "mount_targets_available": bool(targets)
+            and all(target["LifeCycleState"] == "available" for target in targets),
+            "security_group_id": self._groups("efs")["efs"],
+        }
+
+    def s3_artifacts(self) -> Part:
+        """Return the artifact bucket and the log bucket."""
+        part: Part = {}
+        for key, use in (("bucket", "artifacts"), ("log_bucket", "logs")):
+            bucket = self.bucket_name(use, self._account())
+            stands = found(
+                self.client("s3").head_bucket,
+                "404",
+                "NoSuchBucket",
+                Bucket=bucket,
+                ExpectedBucketOwner=self._account(),
+            )
+            part[key] = bucket if stands is not None else None
+            part[f"{key}_arn"] = f"arn:{self._partition()}:s3:::{bucket}" if stands is not None else None
+        return part
+
+    def alb(self) -> Part:
+        """Return the load balancer and the target group."""
+        elb = self.client("elbv2")
+        balancer = _first(
+            found(elb.describe_load_balancers, "LoadBalancerNotFound", Names=[self.stack]), "LoadBalancers"
+        )
+        group = _first(found(elb.describe_target_groups, "TargetGroupNotFound", Names=[self.stack]), "TargetGroups")
+        listeners: list[Part] = []
+        if balancer:
+            listeners = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+        return {
+            "load_balancer_arn": balancer.get("LoadBalancerArn"),
+            "load_balancer_name": balancer.get("LoadBalancerName"),
+            "load_balancer_dns_name": balancer.get("DNSName"),
+            "load_balancer_zone_id": balancer.get("CanonicalHostedZoneId"),
+            "state": (balancer.get("State") or {}).get("Code"),
+            "target_group_arn": group.get("TargetGroupArn"),
+            "https": any(listener["Protocol"] == "HTTPS" for listener in listeners),
+        }
+
+    def ecs_service(self) -> Part:
+        """Return cluster, service and what its tasks need: roles, secrets, log group."""
+        ecs = self.client("ecs")
+        cluster = _standing(ecs.describe_clusters(clusters=[self.stack])["clusters"])
+        service: Part = {}
+        if cluster:
+            service = _standing(
+                ecs.describe_services(cluster=self.stack, services=[self.stack], include=["TAGS"])["services"]
+            )
+        rollouts = [each for each in service.get("deployments", []) if each.get("status") == "PRIMARY"]
+        tags = {tag["key"]: tag["value"] for tag in service.get("tags", [])}
+        return {
+            "cluster_name": cluster.get("clusterName"),
+            "cluster_arn": cluster.get("clusterArn"),
+            "service_name": service.get("serviceName"),
+            "service_arn": service.get("serviceArn"),
+            "service_status": service.get("status"),
+            "task_definition_arn": service.get("taskDefinition"),
+            "desired_count": service.get("desiredCount"),
+            "running_count": service.get("runningCount"),
+            "rollout_state": rollouts[0].get("rolloutState") if rollouts else None,
+            "autoscaled": tags.get("Autoscaled") == "true",
+            "execution_role_arn": self._role("execution"),
+            "task_role_arn": self._role("task"),
+            "admin_secret_arn": self._secret("admin"),
+            "flask_secret_arn": self._secret("flask"),
+            "log_group": self._log_group(f"/mlflow/{self.stack}"),
+        }
+
+    def bucket_name(self, use: str, account: str) -> str:
+        """Return the name of the bucket for `use` (artifacts, logs) in `account`."""
+        return f"{self.stack}-{use}-{account}-{self.client('s3').meta.region_name}"
+
+    def placeholders(self, part: str) -> Part:
+        """Return an identifier of valid form for every key of `part` that may be missing before a first run."""
+        name = self.stack
+        region = self.client("sts").meta.region_name
+        zeros = "0" * 17
+
+        def arn(service: str, resource: str, where: str = region) -> str:
+            return f"arn:{self._partition()}:{service}:{where}:000000000000:{resource}"
+
+        def secret(use: str) -> str:
+            return arn("secretsmanager", f"secret:{name}/{use}-000000")
+
+        def subnets(tier: int) -> list[str]:
+            return [f"subnet-{zeros[:-2]}{tier}{zone}" for zone in range(2)]
+
+        group = f"sg-{zeros}"
+        if part == "network":
+            return {
+                "vpc_id": f"vpc-{zeros}",
+                "vpc_cidr": "10.0.0.0/16",
+                "public_subnet_ids": subnets(0),
+                "private_subnet_ids": subnets(1),
+                "database_subnet_ids": subnets(2),
+                "load_balancer_security_group_id": group,
+                "service_security_group_id": group,
+            }
+        if part == "ecr_image":
+            return {
+                "repository_uri": f"000000000000.dkr.ecr.{region}.amazonaws.com/{name}",
+                "repository_arn": arn("ecr", f"repository/{name}"),
+            }
+        if part == "rds":
+            return {
+                "instance_arn": arn("rds", f"db:{name}"),
+                "endpoint": f"{name}.000000000000.{region}.rds.amazonaws.com",
+                "port": 5432,
+                "database": "mlflow",
+                "username": "mlflow",
+                "security_group_id": group,
+                "secret_arn": secret("database"),
+            }
+        if part == "efs":
+            return {
+                "file_system_id": f"fs-{zeros}",
+                "file_system_arn": arn("elasticfilesystem", f"file-system/fs-{zeros}"),
+                "access_point_id": f"fsap-{zeros}",
+                "access_point_arn": arn("elasticfilesystem", f"access-point/fsap-{zeros}"),
+                "security_group_id": group,
+            }
+        if part == "s3_artifacts":
+            bucket, log_bucket = (self.bucket_name(use, self._account()) for use in ("artifacts", "logs"))
+            return {
+                "bucket": bucket,
+                "bucket_arn": f"arn:{self._partition()}:s3:::{bucket}",
+                "log_bucket": log_bucket,
+                "log_bucket_arn": f"arn:{self._partition()}:s3:::{log_bucket}",
+            }
+        if part == "alb":
+            return {
+                "load_balancer_arn": arn("elasticloadbalancing", f"loadbalancer/app/{name}/{zeros[:16]}"),
+                "load_balancer_name": name,
+                "load_balancer_dns_name": f"{name}-0000000000.{region}.elb.amazonaws.com",
+                "load_balancer_zone_id": "Z00000000000000",
+                "target_group_arn": arn("elasticloadbalancing", f"targetgroup/{name}/{zeros[:16]}"),
+            }
+        return {
+            "cluster_name": name,
+            "cluster_arn": arn("ecs", f"cluster/{name}"),
+            "service_name": name,
+            "service_arn": arn("ecs", f"service/{name}/{name}"),
+            "task_definition_arn": arn("ecs", f"task-definition/{name}:1"),
+            "execution_role_arn": arn("iam", f"role/{name}-{region}-execution", where=""),
+            "task_role_arn": arn("iam", f"role/{name}-{region}-task", where=""),
+            "admin_secret_arn": secret("admin"),
+            "flask_secret_arn": secret("flask"),
+            "log_group": f"/mlflow/{name}",
+        }
+
+    def _groups(self, *uses: str) -> dict[str, str | None]:
+        names = {f"{self.stack}-{use}": use for use in uses}
+        filters = _filters(**{"group-name": list(names), "tag:Stack": self.stack})
+        groups = self.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"]
+        return {
+            use: _only(
+                [group for group in groups if group["GroupName"] == name],
+                f"security groups are named {name} and tagged Stack={self.stack}",
+            ).get("GroupId")
+            for name, use in names.items()
+        }
+
+    def _secret(self, use: str) -> str | None:
+        secret = found(
+            self.client("secretsmanager").describe_secret,
+            "ResourceNotFoundException",
+            SecretId=f"{self.stack}/{use}",
+        )
+        return secret["ARN"] if secret and not secret.get("DeletedDate") else None
+
+    def _role(self, use: str) -> str | None:
+        iam = self.client("iam")
+        region = self.client("ecs").meta.region_name
+        role = found(iam.get_role, "NoSuchEntity", RoleName=f"{self.stack}-{region}-{use}")
+        return role["Role"]["Arn"] if role else None
+
+    def _log_group(self, name: str) -> str | None:
+        groups = self.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+        return name if any(group["logGroupName"] == name for group in groups) else None
+
+    def _account(self) -> str:
+        if not hasattr(self, "_identity"):
+            self._identity = self.client("sts").get_caller_identity()
+        return str(self._identity["Account"])
+
+    def _partition(self) -> str:
+        return str(self.client("sts").meta.partition)
+
+
+def _filters(**values: str | list[str]) -> list[Part]:
+    return [{"Name": name, "Values": [value] if isinstance(value, str) else value} for name, value in values.items()]
+
+
+def _first(answer: Part | None, key: str) -> Part:
+    return next(iter((answer or {}).get(key, [])), {})
+
+
+def _only(resources: list[Part], what: str) -> Part:
+    if len(resources) > 1:
+        raise AmbiguousError(f"{len(resources)} {what}; remove or retag all but one.")
+    return resources[0] if resources else {}
+
+
+def _standing(resources: list[Part]) -> Part:
+    return next((each for each in resources if each.get("status") != "INACTIVE"), {})
+
+
+def read(reader: Reader, part: str, fill: bool) -> tuple[Part, list[str]]:
+    """Return (`part` as it stands, keys that are missing); `fill` puts placeholders where identifiers are missing."""
+    values: Part = getattr(reader, part)()
+    missing = [key for key, value in values.items() if value is None or value == []]
+    if fill:
+        placeholders = reader.placeholders(part)
+        values.update({key: placeholders[key] for key in missing if key in placeholders})
+    return values, missing
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleAWSModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "parts": {
+                "type": "list",
+                "elements": "str",
+                "required": True,
+                "choices": ["network", "ecr_image", "rds", "efs", "s3_artifacts", "alb", "ecs_service"],
+            },
+        },
+        supports_check_mode=True,
+    )
+    reader = Reader(module.params["name"], module.client)
+    stack: dict[str, Part] = {}
+    missing: list[str] = []
+    for part in module.params["parts"]:
+        with doing(module, f"read the {part} part of stack {reader.stack}"):
+            try:
+                stack[part], keys = read(reader, part, fill=module.check_mode)
+            except AmbiguousError as error:
+                module.fail_json(msg=str(error))
+            missing += [f"{part}.{key}" for key in keys]
+    module.exit_json(changed=False, stack=stack, missing=missing)
+
+
+if __name__ == "__main__":
+    main()

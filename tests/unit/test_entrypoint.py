@@ -1,0 +1,532 @@
+"""The container's start-up logic: its plan as a value, its refusals as sentences, its effects on files."""
+
+from __future__ import annotations
+
+import configparser
+import http.server
+import importlib.util
+import os
+import re
+import shlex
+import sqlite3
+import string
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "docker" / "entrypoint.py"
+
+
+def _load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("entrypoint", PROGRAM)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look up postponed annotations in the registered module.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+entrypoint = _load()
+
+PYTHON = "/opt/python"
+SCRATCH = Path("/scratch")
+ADMIN = "Adm1n-pa$$word:%@/"
+FLASK = "flask-key-%-0123456789"
+DATABASE = "p%40ss:/@?#[]&=+ \"'\\$`;é€"
+
+COMMON = {
+    "MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/a/prefix",
+    "MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow.example.com,mlflow.example.com:*",
+    "MLFLOW_AUTH": "basic",
+    "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN,
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": FLASK,
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return a folder like the image's, with the CA bundle in it."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "rds-ca.pem").write_text("bundle")
+    return folder
+
+
+@pytest.fixture
+def rds() -> dict[str, str]:
+    return COMMON | {
+        "MLFLOW_DB_DIALECT": "postgresql",
+        "MLFLOW_DB_HOST": "db.example.com",
+        "MLFLOW_DB_PORT": "6432",
+        "MLFLOW_DB_DATABASE": "tracking",
+        "MLFLOW_DB_USERNAME": "writer",
+        "MLFLOW_DB_PASSWORD": DATABASE,
+    }
+
+
+@pytest.fixture
+def efs(tmp_path: Path) -> dict[str, str]:
+    return COMMON | {"MLFLOW_DATA_DIR": str(tmp_path)}
+
+
+def plan(environ: dict[str, str], home: Path) -> Any:
+    return entrypoint.make_plan(environ, home, SCRATCH, PYTHON)
+
+
+def options(argv: tuple[str, ...]) -> dict[str, str]:
+    """Return `--name value` pairs; a flag has the value ''."""
+    rest = argv[4:]
+    return {
+        name: "" if value.startswith("--") and name != "--uvicorn-opts" else value
+        for name, value in zip(rest, (*rest[1:], "--"), strict=True)
+        if name.startswith("--") and " " not in name
+    }
+
+
+def test_plan_postgresql(rds: dict[str, str], home: Path) -> None:
+    made = plan(rds, home)
+    assert made.database == "postgresql+psycopg://writer@db.example.com:6432/tracking"
+    assert made.argv[:4] == (PYTHON, "-m", "mlflow", "server")
+    assert options(made.argv) == {
+        "--host": "0.0.0.0",
+        "--port": "5000",
+        "--workers": "1",
+        "--uvicorn-opts": entrypoint.UVICORN_OPTIONS,
+        "--backend-store-uri": made.database,
+        "--serve-artifacts": "",
+        "--artifacts-destination": "s3://bucket/a/prefix",
+        "--app-name": "basic-auth",
+    }
+    expected = {
+        "PGPASSWORD": DATABASE,
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": str(home / "rds-ca.pem"),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": rds["MLFLOW_SERVER_ALLOWED_HOSTS"],
+        "MLFLOW_AUTH_CONFIG_PATH": "/scratch/basic_auth.ini",
+    }
+    assert {name: made.environment.get(name) for name in expected} == expected
+    assert "MLFLOW_DB_PASSWORD" not in made.environment
+
+
+def test_plan_sqlite(efs: dict[str, str], home: Path, tmp_path: Path) -> None:
+    made = plan(efs, home)
+    assert made.database == f"sqlite:///{tmp_path}/mlflow.db"
+    assert not [name for name in made.environment if name.startswith("PG")]
+    assert options(made.argv)["--workers"] == "1"
+
+
+def test_plan_without_logins_writes_nothing(efs: dict[str, str], home: Path) -> None:
+    made = plan(efs | {"MLFLOW_AUTH": "none", "MLFLOW_AUTH_ADMIN_PASSWORD": "short"}, home)
+    assert made.files == {}
+    assert "--app-name" not in made.argv
+    assert "MLFLOW_AUTH_CONFIG_PATH" not in made.environment
+
+
+def test_keep_alive_outlives_the_load_balancer_and_stop_is_bounded() -> None:
+    words = shlex.split(entrypoint.UVICORN_OPTIONS)
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    assert int(given["--timeout-keep-alive"]) > 60
+    assert 0 < int(given["--timeout-graceful-shutdown"]) < 30
+
+
+@pytest.mark.parametrize("character", [*string.punctuation, " ", "é", "€", "\t", "\udcff"])
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_secrets_with_any_character_stay_out_of_sight(
+    rds: dict[str, str], home: Path, character: str, place: str
+) -> None:
+    def secret(stem: str) -> str:
+        return {"first": character + stem, "middle": stem[:8] + character + stem[8:], "last": stem + character}[place]
+
+    values = {
+        "MLFLOW_DB_PASSWORD": secret("databasepassword"),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": secret("administratorspassword"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secret("flasksecretkey0123"),
+    }
+    made = plan(rds | values, home)
+    assert made.environment["PGPASSWORD"] == values["MLFLOW_DB_PASSWORD"]
+    assert made.environment["MLFLOW_AUTH_ADMIN_PASSWORD"] == values["MLFLOW_AUTH_ADMIN_PASSWORD"]
+    assert made.environment["MLFLOW_FLASK_SERVER_SECRET_KEY"] == values["MLFLOW_FLASK_SERVER_SECRET_KEY"]
+    visible = "\n".join([*made.argv, *made.files.values(), made.database])
+    assert not [name for name, value in values.items() if value in visible]
+    holders = [name for name, value in made.environment.items() if value == values["MLFLOW_DB_PASSWORD"]]
+    assert holders == ["PGPASSWORD"]
+
+
+@pytest.mark.parametrize("user", ["writer", "a@b", "a:b", "a/b", "a%40b", "iam user", "ü", "\udcff"])
+def test_users_file_is_read_back_as_written(rds: dict[str, str], home: Path, user: str) -> None:
+    made = plan(rds | {"MLFLOW_DB_USERNAME": user}, home)
+    parser = configparser.ConfigParser()
+    parser.read_string(made.files[SCRATCH / "basic_auth.ini"])
+    assert dict(parser["mlflow"]) == {
+        "default_permission": "READ",
+        "database_uri": made.database,
+        "admin_username": "admin",
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+    }
+    authority = made.database.removeprefix("postgresql+psycopg://").removesuffix("/tracking")
+    assert re.fullmatch(r"[A-Za-z0-9%]+@db\.example\.com:6432", authority)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "true", "true"),
+        ("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "", "false"),
+        ("MLFLOW_DISABLE_TELEMETRY", "false", "false"),
+        ("FORWARDED_ALLOW_IPS", "10.1.0.0/16", "10.1.0.0/16"),
+        ("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "https://other", "https://other"),
+        ("AWS_DEFAULT_REGION", "eu-west-3", "eu-west-3"),
+        ("PGSSLMODE", "disable", "verify-full"),
+        ("PGPASSWORD", "ambient", DATABASE),
+        ("MLFLOW_S3_ENDPOINT_URL", "https://127.0.0.1:1", "https://127.0.0.1:1"),
+    ],
+)
+def test_precedence(rds: dict[str, str], home: Path, name: str, value: str, expected: str) -> None:
+    assert plan(rds | {name: value}, home).environment[name] == expected
+
+
+def test_region_reaches_boto3(efs: dict[str, str], home: Path) -> None:
+    assert "AWS_DEFAULT_REGION" not in plan(efs, home).environment
+    assert plan(efs | {"AWS_REGION": "eu-west-1"}, home).environment["AWS_DEFAULT_REGION"] == "eu-west-1"
+
+
+def test_own_pages_may_post(efs: dict[str, str], home: Path) -> None:
+    made = plan(efs | {"MLFLOW_SERVER_ALLOWED_HOSTS": "a.example, a.example:*"}, home)
+    assert made.environment["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",") == [
+        "https://a.example",
+        "http://a.example",
+        "https://a.example:*",
+        "http://a.example:*",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "option"),
+    [
+        ("MLFLOW_HOST", "127.0.0.1", "--host"),
+        ("MLFLOW_PORT", "65535", "--port"),
+        ("MLFLOW_WORKERS", "4", "--workers"),
+        ("MLFLOW_ARTIFACTS_DESTINATION", "s3://my.bucket-1", "--artifacts-destination"),
+    ],
+)
+def test_values_become_options(rds: dict[str, str], home: Path, name: str, value: str, option: str) -> None:
+    assert options(plan(rds | {name: value}, home).argv)[option] == value
+
+
+def test_ca_file_from_environment(rds: dict[str, str], tmp_path: Path) -> None:
+    bundle = tmp_path / "other.pem"
+    bundle.write_text("bundle")
+    made = plan(rds | {"MLFLOW_DB_CA_FILE": str(bundle)}, tmp_path)
+    assert made.environment["PGSSLROOTCERT"] == str(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"MLFLOW_PORT": "http"}, ["MLFLOW_PORT='http'", "1 to 65535"]),
+        ({"MLFLOW_PORT": "0"}, ["MLFLOW_PORT='0'", "1 to 65535"]),
+        ({"MLFLOW_PORT": "65536"}, ["MLFLOW_PORT='65536'"]),
+        ({"MLFLOW_PORT": "-1"}, ["MLFLOW_PORT='-1'"]),
+        ({"MLFLOW_PORT": "5000 "}, ["MLFLOW_PORT='5000 '"]),
+        ({"MLFLOW_PORT": "\u0665"}, ["MLFLOW_PORT"]),
+        ({"MLFLOW_PORT": "9" * 5000}, ["MLFLOW_PORT"]),
+        ({"MLFLOW_HOST": "localhost"}, ["MLFLOW_HOST='localhost'", "IP address"]),
+        ({"MLFLOW_HOST": "--reload"}, ["MLFLOW_HOST='--reload'"]),
+        ({"MLFLOW_WORKERS": "0"}, ["MLFLOW_WORKERS='0'", "1 to 64"]),
+        ({"MLFLOW_WORKERS": "auto"}, ["MLFLOW_WORKERS='auto'"]),
+        ({"MLFLOW_WORKERS": "1.5"}, ["MLFLOW_WORKERS='1.5'"]),
+        ({"MLFLOW_ARTIFACTS_DESTINATION": ""}, ["MLFLOW_ARTIFACTS_DESTINATION is missing", "s3://"]),
+        ({"MLFLOW_ARTIFACTS_DESTINATION": "/mlflow/artifacts"}, ["'/mlflow/artifacts'", "s3://"]),
+        ({"MLFLOW_ARTIFACTS_DESTINATION": "s3:///prefix"}, ["s3://"]),
+        ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://Bucket"}, ["s3://"]),
+        ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/a b"}, ["s3://"]),
+        ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://key:secret@bucket"}, ["s3://"]),
+        ({"MLFLOW_SERVER_ALLOWED_HOSTS": ""}, ["MLFLOW_SERVER_ALLOWED_HOSTS is missing", "403"]),
+        ({"MLFLOW_SERVER_ALLOWED_HOSTS": "*"}, ["'*'", "name:*"]),
+        ({"MLFLOW_SERVER_ALLOWED_HOSTS": "https://a.example"}, ["'https://a.example'"]),
+        ({"MLFLOW_SERVER_ALLOWED_HOSTS": "a.example,,b.example"}, ["the entry ''"]),
+        ({"MLFLOW_SERVER_ALLOWED_HOSTS": "a.example b.example"}, ["MLFLOW_SERVER_ALLOWED_HOSTS"]),
+        ({"MLFLOW_AUTH": ""}, ["MLFLOW_AUTH is missing", "basic", "none"]),
+        ({"MLFLOW_AUTH": "oidc"}, ["MLFLOW_AUTH='oidc'", "basic", "none"]),
+        ({"MLFLOW_AUTH": "Basic"}, ["MLFLOW_AUTH='Basic'"]),
+        ({"MLFLOW_AUTH_ADMIN_PASSWORD": ""}, ["MLFLOW_AUTH_ADMIN_PASSWORD is missing", "secret"]),
+        ({"MLFLOW_AUTH_ADMIN_PASSWORD": "elevenchars"}, ["MLFLOW_AUTH_ADMIN_PASSWORD", "12 or more"]),
+        ({"MLFLOW_AUTH_ADMIN_PASSWORD": "password1234"}, ["MLFLOW_AUTH_ADMIN_PASSWORD", "default"]),
+        ({"MLFLOW_AUTH_ADMIN_PASSWORD": "twelve-or-more\n"}, ["MLFLOW_AUTH_ADMIN_PASSWORD", "line break"]),
+        ({"MLFLOW_FLASK_SERVER_SECRET_KEY": ""}, ["MLFLOW_FLASK_SERVER_SECRET_KEY is missing"]),
+        ({"MLFLOW_FLASK_SERVER_SECRET_KEY": "tooshort"}, ["MLFLOW_FLASK_SERVER_SECRET_KEY", "16 or more"]),
+        ({"MLFLOW_DB_DIALECT": ""}, ["MLFLOW_DB_DIALECT is missing", "postgresql"]),
+        ({"MLFLOW_DB_DIALECT": "mysql"}, ["MLFLOW_DB_DIALECT='mysql'", "postgresql"]),
+        ({"MLFLOW_DB_HOST": ""}, ["MLFLOW_DB_HOST is missing"]),
+        ({"MLFLOW_DB_HOST": "db:5432"}, ["MLFLOW_DB_HOST='db:5432'", "MLFLOW_DB_PORT"]),
+        ({"MLFLOW_DB_HOST": "user@db"}, ["MLFLOW_DB_HOST='user@db'"]),
+        ({"MLFLOW_DB_HOST": "postgresql://db"}, ["MLFLOW_DB_HOST"]),
+        ({"MLFLOW_DB_PORT": "five"}, ["MLFLOW_DB_PORT='five'"]),
+        ({"MLFLOW_DB_DATABASE": ""}, ["MLFLOW_DB_DATABASE is missing"]),
+        ({"MLFLOW_DB_DATABASE": "db?sslmode=disable"}, ["MLFLOW_DB_DATABASE='db?sslmode=disable'"]),
+        ({"MLFLOW_DB_DATABASE": "a/b"}, ["MLFLOW_DB_DATABASE='a/b'"]),
+        ({"MLFLOW_DB_USERNAME": ""}, ["MLFLOW_DB_USERNAME is missing"]),
+        ({"MLFLOW_DB_PASSWORD": ""}, ["MLFLOW_DB_PASSWORD is missing", "secret"]),
+        ({"MLFLOW_DB_PASSWORD": "trailing\n"}, ["MLFLOW_DB_PASSWORD", "line break"]),
+        ({"MLFLOW_DB_PASSWORD": "trailing\r"}, ["MLFLOW_DB_PASSWORD", "line break"]),
+        ({"MLFLOW_DB_CA_FILE": "/nonexistent.pem"}, ["MLFLOW_DB_CA_FILE='/nonexistent.pem'", "CA bundle"]),
+        ({"MLFLOW_DB_CA_FILE": "system"}, ["MLFLOW_DB_CA_FILE='system'"]),
+        ({"MLFLOW_DATA_DIR": "/tmp"}, ["MLFLOW_DATA_DIR and MLFLOW_DB_", "keep one"]),
+    ],
+)
+def test_bad_environment_is_one_sentence(
+    rds: dict[str, str],
+    home: Path,
+    change: dict[str, str],
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(entrypoint, "__file__", str(home / "entrypoint.py"))
+    monkeypatch.setattr(entrypoint, "execute", lambda plan: pytest.fail("started in spite of it"))
+    environ = rds | change
+    assert entrypoint.main(["serve"], environ) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("entrypoint: ") and err.endswith(".\n") and err.count("\n") == 1
+    assert [word for word in words if word not in err] == []
+    hidden = ["MLFLOW_DB_PASSWORD", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"]
+    assert [name for name in hidden if environ[name].strip() and environ[name].strip() in err] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"MLFLOW_DATA_DIR": ""}, ["MLFLOW_DATA_DIR and MLFLOW_DB_HOST are both missing"]),
+        ({"MLFLOW_DATA_DIR": "relative"}, ["MLFLOW_DATA_DIR='relative'", "absolute"]),
+        ({"MLFLOW_DATA_DIR": "/nonexistent/folder"}, ["MLFLOW_DATA_DIR='/nonexistent/folder'", "mount"]),
+        ({"MLFLOW_DATA_DIR": "/tmp/a?mode=memory"}, ["MLFLOW_DATA_DIR"]),
+        ({"MLFLOW_DATA_DIR": str(PROGRAM)}, ["MLFLOW_DATA_DIR", "mount"]),
+        ({"MLFLOW_WORKERS": "2"}, ["MLFLOW_WORKERS=2", "set 1"]),
+    ],
+)
+def test_bad_folder(efs: dict[str, str], home: Path, change: dict[str, str], words: list[str]) -> None:
+    with pytest.raises(entrypoint.Refusal) as caught:
+        plan(efs | change, home)
+    assert caught.value.code == 2
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_missing_bundle_beside_the_program(rds: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(entrypoint.Refusal, match=r"rds-ca\.pem' is no file"):
+        plan(rds, tmp_path)
+
+
+def _execute(made: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...], dict[str, str]]]:
+    calls: list[tuple[str, tuple[str, ...], dict[str, str]]] = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
+    entrypoint.execute(made)
+    return calls
+
+
+def test_execute_becomes_the_server(
+    efs: dict[str, str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = entrypoint.make_plan(efs, home, tmp_path / "scratch", PYTHON)
+    assert _execute(made, monkeypatch) == [(PYTHON, made.argv, dict(made.environment))]
+    users = tmp_path / "scratch" / "basic_auth.ini"
+    assert users.read_text() == made.files[users]
+    assert users.stat().st_mode & 0o777 == 0o600
+    assert users.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_execute_refuses_a_scratch_folder_it_cannot_make(
+    efs: dict[str, str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = entrypoint.make_plan(efs, home, tmp_path / "missing" / "scratch", PYTHON)
+    with pytest.raises(entrypoint.Refusal, match="TMPDIR") as caught:
+        _execute(made, monkeypatch)
+    assert caught.value.code == 1
+
+
+def _database(path: Path, mode: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA journal_mode={mode}")
+    connection.execute("CREATE TABLE runs (id)")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_no_wal(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "mlflow.db"
+    _database(path, mode)
+    entrypoint.leave_wal(path)
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
+    connection.close()
+
+
+def test_wal_of_nothing_creates_nothing(tmp_path: Path) -> None:
+    entrypoint.leave_wal(tmp_path / "mlflow.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wal_in_use_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    _database(path, "WAL")
+    other = sqlite3.connect(path)
+    other.execute("SELECT * FROM runs").fetchall()
+    original = sqlite3.connect
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(entrypoint.Refusal, match="cannot use the database"):
+        patch.setattr(sqlite3, "connect", lambda file, timeout: original(file, timeout=0))
+        entrypoint.leave_wal(path)
+    other.close()
+
+
+class _FakePostgres:
+    """Stands for the module psycopg: one connection that knows which tables exist and records what it is asked."""
+
+    class Error(Exception):
+        pass
+
+    def __init__(self, tables: set[str], failure: str = "") -> None:
+        self.tables, self.failure, self.events = tables, failure, []  # type: ignore[var-annotated]
+
+    def connect(self, uri: str, autocommit: bool) -> _FakePostgres:
+        if self.failure:
+            raise self.Error(self.failure)
+        self.events.append(uri)
+        return self
+
+    def __enter__(self) -> _FakePostgres:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.events.append("closed")
+
+    def execute(self, statement: str, values: tuple[Any, ...]) -> _FakePostgres:
+        self.answer = (values[0] not in self.tables,)
+        if "lock" in statement:
+            self.events.append("locked")
+        return self
+
+    def fetchone(self) -> tuple[bool]:
+        return self.answer
+
+    def run(self, command: list[str], env: dict[str, str], check: bool) -> None:
+        self.events.append(" ".join(command[1:]))
+        self.command_environment = env
+
+
+URI = "postgresql+psycopg://writer@db.example.com:6432/tracking"
+TRACKING = f"-m mlflow db upgrade {URI}"
+USERS = f"-m mlflow.server.auth db upgrade --url {URI}"
+
+
+@pytest.mark.parametrize(
+    ("tables", "auth", "expected"),
+    [
+        (set(), "basic", ["locked", TRACKING, USERS]),
+        (set(), "none", ["locked", TRACKING]),
+        ({"alembic_version"}, "basic", ["locked", USERS]),
+        ({"alembic_version"}, "none", []),
+        ({"alembic_version", "alembic_version_auth"}, "basic", []),
+    ],
+)
+def test_tables_are_created_once_under_a_lock(
+    rds: dict[str, str],
+    home: Path,
+    tables: set[str],
+    auth: str,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = _FakePostgres(tables)
+    monkeypatch.setitem(sys.modules, "psycopg", fake)
+    monkeypatch.setattr(subprocess, "run", fake.run)
+    monkeypatch.setattr(os, "environ", {})
+    made = plan(rds | {"MLFLOW_AUTH": auth}, home)
+    entrypoint.create_schema(made)
+    assert fake.events == [URI.replace("+psycopg", ""), *expected, "closed"]
+    if expected:
+        assert fake.command_environment == made.environment
+
+
+def test_unreachable_database_is_one_sentence(rds: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", _FakePostgres(set(), "no\n\troute"))
+    monkeypatch.setattr(os, "environ", {})
+    with pytest.raises(entrypoint.Refusal) as caught:
+        entrypoint.create_schema(plan(rds, home))
+    assert str(caught.value) == f"cannot use the database {URI}: no route"
+    assert caught.value.code == 1
+
+
+class _Health(http.server.BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    server = http.server.HTTPServer(("127.0.0.1", 0), _Health)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (302, 1)])
+def test_health(port: int, status: int, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Health, "status", status)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert entrypoint.main(["health"], {"MLFLOW_PORT": str(port)}) == code
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAM), *arguments]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "code", "words"),
+    [
+        ((), {}, 2, ["serve, health, version"]),
+        (("migrate",), {}, 2, ["'migrate'", "serve, health, version"]),
+        (("serve", "--host"), {}, 2, ["serve, health, version"]),
+        (("serve",), {}, 2, ["MLFLOW_SERVER_ALLOWED_HOSTS is missing"]),
+        (("health",), {"MLFLOW_PORT": "1"}, 1, ["http://127.0.0.1:1/health"]),
+        (("health",), {"MLFLOW_PORT": "x"}, 2, ["MLFLOW_PORT='x'"]),
+    ],
+)
+def test_program_from_outside(arguments: tuple[str, ...], environ: dict[str, str], code: int, words: list[str]) -> None:
+    done = run(*arguments, **environ)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert [word for word in words if word not in done.stderr] == []
+
+
+def test_version_names_what_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(entrypoint.metadata, "version", {"mlflow": "3.17.2"}.__getitem__)
+    assert entrypoint.main(["version"], {}) == 0
+    assert capsys.readouterr().out.startswith("mlflow 3.17.2, python 3.")
+
+
+def test_lock_names_no_host_and_pins_every_line() -> None:
+    lock = (PROGRAM.parent / "requirements.txt").read_text()
+    assert "://" not in lock
+    pins = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
+    assert [pin for pin in pins if not re.match(r"[a-z0-9._-]+==\S+ (; .* )?\\$", pin)] == []
+    assert lock.count("\n    --hash=sha256:") >= len(pins)
+    direct = (PROGRAM.parent / "requirements.in").read_text()
+    for name in re.findall(r"^[a-z0-9-]+", direct, re.MULTILINE):
+        assert [pin for pin in pins if pin.startswith(f"{name}==")], name

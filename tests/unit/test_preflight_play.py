@@ -1,0 +1,226 @@
+"""Role preflight in real ansible-playbook runs, with a stand-in for STS that counts the calls."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "mlflow@sha256:" + "0a" * 32
+IDENTITY = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>
+<Arn>arn:aws-cn:iam::123456789012:user/x</Arn><UserId>x</UserId><Account>123456789012</Account>
+</GetCallerIdentityResult></GetCallerIdentityResponse>"""
+EXPIRED = """<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code><Message>hunter2</Message></Error>
+</ErrorResponse>"""
+PLAY = [
+    {
+        "hosts": "mlflow",
+        "gather_facts": False,
+        "environment": {
+            "AWS_ENDPOINT_URL": "{{ endpoint }}",
+            "AWS_ACCESS_KEY_ID": "{{ key | default('GOOD') }}",
+            "AWS_REGION": "{{ mlflow_region | default('') }}",
+        },
+        "tasks": [
+            {"ansible.builtin.import_role": {"name": "preflight", "rolespec_validate": False}},
+            {"ansible.builtin.debug": {"msg": "FACT:{{ mlflow | to_json | b64encode }}"}},
+        ],
+    }
+]
+
+
+class Sts(BaseHTTPRequestHandler):
+    calls: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        key = re.findall(r"Credential=(\w+)/", self.headers["Authorization"])[0]
+        Sts.calls.append(key)
+        body = (IDENTITY if key == "GOOD" else EXPIRED).encode()
+        self.send_response(200 if key == "GOOD" else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+@pytest.fixture
+def sts() -> Iterator[tuple[str, list[str]]]:
+    """URL of an STS, and the access keys that called it."""
+    Sts.calls = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sts) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", Sts.calls
+        server.shutdown()
+
+
+def play(folder: Path, hosts: dict[str, dict[str, Any]], *options: str, **environment: str) -> tuple[int, str]:
+    """Exit code and output of a run with these hosts; `environment` is all that it knows of AWS."""
+    common = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    sound = {"mlflow_stack_name": "{{ inventory_hostname }}", "mlflow_region": "eu-west-1", "mlflow_image": IMAGE}
+    inventory = {"mlflow": {"vars": common, "hosts": {name: sound | values for name, values in hosts.items()}}}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (folder / "play.yml").write_text(yaml.safe_dump(PLAY))
+    (folder / "vault").write_text("password")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "ANSIBLE_", "MLFLOW_")) and not name.lower().endswith("_proxy")
+    }
+    settings = {
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_VAULT_PASSWORD_FILE": str(folder / "vault"),
+        "AWS_CONFIG_FILE": str(folder / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ansible",
+            "playbook",
+            "-i",
+            str(folder / "hosts.yml"),
+            str(folder / "play.yml"),
+            *options,
+        ],
+        env=kept | settings | environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def facts(output: str) -> dict[str, dict[str, Any]]:
+    """The fact `mlflow` of each host that got as far, by stack name."""
+    found = [json.loads(base64.b64decode(text)) for text in re.findall(r"FACT:([\w+/=]+)", output)]
+    return {fact["stack_name"]: fact for fact in found}
+
+
+def test_good_hosts(sts: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, calls = sts
+    survey = {"mlflow_storage": "rds", "mlflow_capacity_max": "2", "mlflow_verify": "false", "mlflow_domain": ""}
+    hosts: dict[str, dict[str, Any]] = {
+        "plain": {"endpoint": url},
+        "survey": {"endpoint": url, **survey},
+        "templates": {
+            "endpoint": url,
+            "mlflow_region": "{{ lookup('ansible.builtin.env', 'NOT_SET') }}",
+            "mlflow_storage": "{{ lookup('ansible.builtin.env', 'STORAGE') }}",
+            "mlflow_capacity_max": "{{ 2 if mlflow_storage == 'rds' else 1 }}",
+            "mlflow_allowed_cidrs": ["{{ mlflow_vpc_cidr }}"],
+            "mlflow_vpc_cidr": "10.9.0.0/16",
+            "mlflow_tags": {"team": "{{ inventory_hostname }}", "n": 1},
+        },
+        "loud": {
+            "endpoint": url,
+            "mlflow_exposure": "public",
+            "mlflow_allowed_cidrs": "203.0.113.0/24",
+            "mlflow_allow_plain_http": "yes",
+        },
+    }
+    code, output = play(
+        tmp_path, hosts, "--check", AWS_SECRET_ACCESS_KEY="hunter2", STORAGE="rds", AWS_REGION="eu-west-1"
+    )
+    assert code == 0, output
+    assert calls == ["GOOD"] * len(hosts)
+    found = facts(output)
+    assert (found["plain"]["account_id"], found["plain"]["partition"]) == ("123456789012", "aws-cn")
+    assert [found["survey"][name] for name in ("capacity_max", "verify", "domain")] == [2, False, ""]
+    assert [found["templates"][name] for name in ("region", "capacity_max", "allowed_cidrs")] == [
+        "eu-west-1",
+        2,
+        ["10.9.0.0/16"],
+    ]
+    assert (found["templates"]["tags"]["team"], found["templates"]["tags"]["n"]) == ("templates", "1")
+    assert "Stack loud is public over plain HTTP" in " ".join(output.split())
+    assert "changed=0" in output and "hunter2" not in output
+
+
+def test_bad_hosts_never_reach_aws(sts: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, calls = sts
+    encrypt = [sys.executable, "-m", "ansible", "vault", "encrypt_string", "hunter2", "--name", "mlflow_domain"]
+    environment = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_LOCAL_TEMP=str(tmp_path / "tmp"))
+    (tmp_path / "vault").write_text("password")
+    environment["ANSIBLE_VAULT_PASSWORD_FILE"] = str(tmp_path / "vault")
+    vaulted = subprocess.run(encrypt, env=environment, capture_output=True, text=True, check=True).stdout
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars" / "vaulted.yml").write_text(vaulted)
+    hosts = {
+        "many": {
+            "endpoint": url,
+            "mlflow_storag": "rds",
+            "mlflow_admin_password": "hunter2",
+            "mlflow_auth": "none",
+            "mlflow_exposure": "public",
+            "mlflow_capacity_max": "2",
+            "mlflow_cpu": "{{ nowhere }}",
+            "ansible_python_interpreter": "auto",
+        },
+        "vaulted": {"endpoint": url},
+        "dead": {"endpoint": "http://127.0.0.1:1"},
+        "elsewhere": {"endpoint": url, "mlflow_region": "us-east-1"},
+    }
+    code, output = play(tmp_path, hosts, AWS_SECRET_ACCESS_KEY="hunter2", AWS_REGION="eu-west-1")
+    assert code == 2 and calls == [] and facts(output) == {}
+    assert "Traceback" not in output and "hunter2" not in output
+    for line in (
+        "many cannot be deployed, 8 things to change:",
+        "- mlflow_storag is set: there is no such setting; did you mean mlflow_storage.",
+        "- mlflow_admin_password is set: there is no such setting; ",
+        "- mlflow_auth is none: with mlflow_exposure public ",
+        "- mlflow_allowed_cidrs is not set: ",
+        "- mlflow_capacity_max is 2: two tasks on one SQLite file",
+        "- mlflow_cpu is unreadable: 'nowhere' is undefined; ",
+        "- ansible_python_interpreter is auto: ",
+        "vaulted cannot be deployed, 1 thing to change:",
+        "- mlflow_domain is (vaulted): it does not have the right form; ",
+        "- AWS_ENDPOINT_URL is http://127.0.0.1:1: it cannot be reached (Connection refused); ",
+        "- AWS_REGION is eu-west-1: mlflow_region is us-east-1; ",
+    ):
+        assert line in output, output
+
+
+def test_no_and_expired_credentials(sts: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, calls = sts
+    hosts = {"expired": {"endpoint": url, "key": "OLD"}, "none": {"endpoint": url, "key": ""}}
+    code, output = play(tmp_path, hosts, "--limit", "none")
+    assert code == 2 and calls == []
+    assert "- the AWS login is not set: no credentials were found; set AWS_PROFILE" in output
+    code, output = play(tmp_path, hosts, "--limit", "expired", AWS_SECRET_ACCESS_KEY="hunter2")
+    assert code == 2 and calls == ["OLD"]
+    assert "- the AWS login is expired: sts:GetCallerIdentity answered ExpiredToken; log in again" in output
+    assert "Traceback" not in output and "hunter2" not in output
+
+
+def test_every_play_leaves_the_check_to_preflight() -> None:
+    """Ansible's own check of the spec runs first otherwise, and refuses empty and surveyed values."""
+    used = 0
+    for path in (ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))):
+        for found in yaml.safe_load(path.read_text("utf-8")) or []:
+            for task in [*found.get("pre_tasks", []), *found.get("tasks", [])]:
+                role = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role") or {}
+                if role.get("name") == "preflight":
+                    used += 1
+                    assert role.get("rolespec_validate") is False, f"{path.name} needs rolespec_validate: false"
+    assert used
