@@ -67,7 +67,7 @@ def probe(command: str) -> Probed:
     except (OSError, subprocess.SubprocessError):
         return None, command, "does not run"
     lines = done.stdout.decode("utf-8", "replace").strip().splitlines()
-    if done.returncode != 0 or not lines or "|" not in lines[-1]:
+    if not lines or "|" not in lines[-1]:
         errors = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["does not run"]
         # A pyenv shim of a version that is not chosen exists, is executable, and only says so.
         return None, command, errors[-1] if "Error" in errors[-1] else "does not run"

@@ -165,7 +165,7 @@ async def _relay_chunked(reader: asyncio.StreamReader, writer: asyncio.StreamWri
     while True:
         line = await reader.readuntil(b"\n")
         writer.write(line)
-        size = int(line.split(b";")[0].strip() or b"0", 16)
+        size = int(line.split(b";")[0].strip(), 16)
         if size:
             await _relay_exactly(reader, writer, size + 2)
             continue

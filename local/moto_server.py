@@ -1,11 +1,13 @@
 """moto for what MiniStack has not: Application Auto Scaling. `python -m local.moto_server PORT JOURNAL`.
 
-Three gaps of moto 5.2.5 are filled from outside: the ECS services live in MiniStack, so it must not look for them;
-it has no tags there; and it forgets all at the end, so changing calls are kept in JOURNAL and repeated at the start.
+Four gaps of moto 5.2.5 are filled from outside: the ECS services live in MiniStack, so it must not look for them;
+it has no tags there; it forgets all at the end, so changing calls are kept in JOURNAL and repeated at the start; and it
+knows nothing of MiniStack's roles, so whoever is not root is held to the deployer's policy.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -19,7 +21,7 @@ from moto.core.exceptions import JsonRESTError
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, run_simple
 
-from local import config
+from local import aws, config, taskdef
 
 PREFIX = "AnyScaleFrontendService."
 CHANGING = ("Register", "Deregister", "Put", "Delete", "Tag", "Untag")
@@ -28,7 +30,8 @@ TAGS: dict[str, dict[str, str]] = {}
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-def _patch() -> None:
+def patch() -> None:
+    """Fill the gaps; may be called again."""
     register = Scaling.register_scalable_target
 
     def register_scalable_target(self: Any) -> str:
@@ -61,11 +64,40 @@ def _patch() -> None:
     Scaling.list_tags_for_resource = list_tags_for_resource
     backend: Any = models.ApplicationAutoscalingBackend
     backend._ecs_service_exists_for_target = lambda *_: True
+    _lasting_arn(models.FakeScalableTarget, "arn")
+    _lasting_arn(models.FakeApplicationAutoscalingPolicy, "policy_arn")
+
+
+def _lasting_arn(kind: Any, name: str) -> None:
+    """Have a replayed call make the ARN that the first one made; moto's are random."""
+    make = kind.__init__
+
+    def init(self: Any, *arguments: Any, **named: Any) -> None:
+        make(self, *arguments, **named)
+        what = (self.resource_id, self.scalable_dimension, getattr(self, "policy_name", ""))
+        lasting = hashlib.sha256("/".join(what).encode()).hexdigest()[:36]
+        random_part = getattr(self, "_guid", None) or self.arn.rpartition("/")[2]
+        setattr(self, name, getattr(self, name).replace(str(random_part), lasting))
+
+    kind.__init__ = init
 
 
 def _targets(response: Any) -> Iterable[Any]:
     for by_dimension in response.applicationautoscaling_backend.targets.values():
         yield from by_dimension.values()
+
+
+def denial(authorization: str, target: str) -> str:
+    """Why the sender of a request may not make it, or "" if it may; `target` is its X-Amz-Target."""
+    key = authorization.partition("Credential=")[2].partition("/")[0]
+    action = "application-autoscaling:" + target.removeprefix(PREFIX)
+    if not target.startswith(PREFIX) or key == config.root_keys()[0]:
+        return ""
+    resource = f"arn:aws:application-autoscaling:{config.REGION}:{config.ACCOUNT}:scalable-target/any"
+    context = {"application-autoscaling:service-namespace": "ecs", "aws:requestedregion": config.REGION}
+    if taskdef.allowed([json.loads(aws.POLICY.read_text())], action, resource, context):
+        return ""
+    return f"{aws.DEPLOYER} is not authorized to perform: {action} because no identity-based policy allows it"
 
 
 class Journal:
@@ -97,6 +129,10 @@ class Journal:
 
     def __call__(self, env: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         target = env.get("HTTP_X_AMZ_TARGET", "")
+        refusal = denial(env.get("HTTP_AUTHORIZATION", ""), target)
+        if refusal:
+            start("400 Bad Request", [("Content-Type", "application/x-amz-json-1.1")])
+            return [json.dumps({"__type": "AccessDeniedException", "message": refusal}).encode()]
         if not target.removeprefix(PREFIX).startswith(CHANGING):
             return self.inner(env, start)
         raw = env["wsgi.input"].read(int(env.get("CONTENT_LENGTH") or 0))
@@ -126,7 +162,7 @@ class QuietHandler(WSGIRequestHandler):
 
 def main(port: int, path: Path) -> None:
     """Serve until told to end."""
-    _patch()
+    patch()
     application = Journal(path, DomainDispatcherApplication(create_backend_app))
     application.replay()
     pair = (str(config.TLS / "localhost.pem"), str(config.TLS / "localhost.key"))

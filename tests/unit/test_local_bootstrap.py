@@ -138,6 +138,17 @@ def test_test_tools_are_added_and_serve_both(checkout: Path) -> None:
     assert calls(checkout) == []
 
 
+def test_test_tools_that_failed_to_install_are_repeated(checkout: Path) -> None:
+    bootstrap.bootstrap(tests=False)
+    (checkout / "broken").touch()
+    with pytest.raises(bootstrap.Trouble, match="pip install failed"):
+        bootstrap.bootstrap(tests=True)
+    (checkout / "broken").unlink()
+    calls(checkout)
+    bootstrap.bootstrap(tests=False)
+    assert "venv .venv" in calls(checkout)
+
+
 def test_an_interrupted_one_is_repeated(checkout: Path) -> None:
     bootstrap.bootstrap(tests=False)
     calls(checkout)
