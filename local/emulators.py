@@ -99,8 +99,10 @@ def save() -> None:
     _answers(config.aws_url() + "/_local/save", "POST")
 
 
-def stop() -> None:
-    """Stop both, in order; MiniStack writes its state as it ends."""
-    for name, patience in ((SCALING, 3.0), (AWS, 20.0)):
-        processes.stop(config.read_json(processes.record_path(name)), patience)
+def stop() -> bool:
+    """Stop both, in order, MiniStack writing its state as it ends; whether one ran."""
+    ran = False
+    for name, patience in ((SCALING, 3.0), (AWS, 30.0)):
+        ran |= processes.stop(config.read_json(processes.record_path(name)), patience)
         processes.record_path(name).unlink(missing_ok=True)
+    return ran

@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
 
-from local import aws, config, emulators, image, processes, tls
+from local import aws, config, database, emulators, image, processes, tls
 
 AGENT = "agent"
 
@@ -43,8 +44,9 @@ def only_one() -> Iterator[None]:
 
 def check_ground() -> None:
     """Raise Trouble where the environment is not there or the disk is full."""
-    for python, target in ((config.TOOL_PYTHON, ".venv"), (config.SERVER_PYTHON, ".venv-server")):
-        if not python.exists():
+    tool = config.TOOL_PYTHON.parent / "ansible-playbook"
+    for program, target in ((tool, ".venv"), (config.SERVER_PYTHON, ".venv-server")):
+        if not program.exists():
             raise config.Trouble(f"{target} is missing: run `make venv`.")
     free = shutil.disk_usage(config.ROOT).free
     if free < 500_000_000:
@@ -186,15 +188,21 @@ def up() -> None:
     config.say("Password: make -s env | grep PASSWORD")
 
 
-def down() -> None:
-    """Stop everything: tasks, databases, then the emulators, so that all state is written."""
+def _stop_all() -> bool:
+    """Stop tasks, databases, then the emulators, so that all state is written; whether anything ran."""
     with only_one():
-        record = config.read_json(processes.record_path(AGENT))
-        ran = processes.stop(record, 100)
+        ran = processes.stop(config.read_json(processes.record_path(AGENT)), 100)
         processes.record_path(AGENT).unlink(missing_ok=True)
         _end_agents_children()
-        emulators.stop()
-    config.say("Stopped; the data stays. `make up` brings it back, `make clean` removes it." if ran else "Nothing ran.")
+        return emulators.stop() or ran
+
+
+def down() -> None:
+    """Stop everything, keep the data."""
+    if config.STATE.exists() and _stop_all():
+        config.say("Stopped; the data stays. `make up` brings it back, `make clean` removes it.")
+    else:
+        config.say("Nothing runs here.")
 
 
 def _end_agents_children() -> None:
@@ -204,10 +212,6 @@ def _end_agents_children() -> None:
         for task in service["tasks"]:
             processes.stop(task["process"], 20)
     if any(one.get("process") and processes.is_ours(one["process"]) for one in state.get("databases", [])):
-        from pathlib import Path
-
-        from local import database
-
         for one in state["databases"]:
             if one.get("data"):
                 database.Server(Path(one["data"])).stop()
@@ -218,8 +222,7 @@ def clean() -> None:
     """Stop everything and remove all state; the environments stay."""
     if not config.STATE.exists():
         return
-    down()
-    from local import database
+    _stop_all()
 
     for folder in (config.STATE / "rds").glob("*"):
         sockets = database.socket_folder(folder)

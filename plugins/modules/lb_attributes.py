@@ -57,7 +57,8 @@ def current(elb: Any, arn: str, may_be_missing: bool) -> dict[str, str]:
     """Return all attributes of the load balancer `arn`; a missing one has none where it `may_be_missing`."""
     missing_codes = ("LoadBalancerNotFound",) if may_be_missing else ()
     answer = found(elb.describe_load_balancer_attributes, *missing_codes, LoadBalancerArn=arn)
-    return tag_dict((answer or {}).get("Attributes"))
+    attributes: dict[str, str] = tag_dict((answer or {}).get("Attributes"))
+    return attributes
 
 
 def main() -> None:

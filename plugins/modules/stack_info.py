@@ -405,7 +405,8 @@ class Reader:
 
     def _groups(self, *uses: str) -> dict[str, str | None]:
         names = {f"{self.stack}-{use}": use for use in uses}
-        filters = _filters(**{"group-name": list(names), "tag:Stack": self.stack})
+        wanted: dict[str, str | list[str]] = {"group-name": list(names), "tag:Stack": self.stack}
+        filters = _filters(**wanted)
         groups = self.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"]
         return {
             use: _only(

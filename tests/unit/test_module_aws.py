@@ -67,7 +67,8 @@ def modules() -> dict[str, ModuleType]:
         "nat_gateway",
     ):
         spec = importlib.util.spec_from_file_location(f"own_{name}", PLUGINS / "modules" / f"{name}.py")
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         loaded[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(loaded[name])
     for name in ("efs_file_system", "nat_gateway"):
@@ -145,7 +146,8 @@ MISSING_IN_MOTO: dict[str, Callable[..., dict[str, Any]]] = {
 def four_steps(run: Run, name: str, /, **arguments: Any) -> Answer:
     """Check predicts a change and writes nothing, the run makes it, a second check and a second run change nothing."""
     predicted = run(name, check=True, **arguments)
-    assert predicted["changed"] is True and predicted.writes == []
+    assert predicted["changed"] is True
+    assert predicted.writes == []
     made = run(name, **arguments)
     assert made.get("changed") is True, made
     for check in (True, False):
@@ -209,7 +211,8 @@ VALID = {
 @pytest.mark.parametrize("part", PARTS)
 def test_stack_info_says_null_for_what_is_missing(run: Run, part: str) -> None:
     answer = run("stack_info", name=STACK, parts=[part])
-    assert answer["changed"] is False and answer.writes == []
+    assert answer["changed"] is False
+    assert answer.writes == []
     values = answer["stack"][part]
     empty = {key for key, value in values.items() if value is None or value == []}
     assert {key for key, value in values.items() if value not in (None, [], False)} == set()
@@ -226,7 +229,8 @@ def test_stack_info_fills_valid_placeholders_in_a_check(run: Run, part: str) -> 
         elif key in ("mount_targets_available", "https", "autoscaled"):
             assert value is False, key
         elif key.endswith("subnet_ids"):
-            assert len(set(value)) == 2 and all(re.fullmatch(r"subnet-[0-9a-f]{17}", each) for each in value)
+            assert len(set(value)) == 2
+            assert all(re.fullmatch(r"subnet-[0-9a-f]{17}", each) for each in value)
         elif key.endswith("_arn"):
             account = r"(000000000000)?" if "bucket" in key else "000000000000"
             assert re.fullmatch(rf"arn:aws:[a-z0-9]+:(eu-west-1)?:{account}:.*team-a.*|arn:aws:elasticf.*", value), key
@@ -271,6 +275,15 @@ def test_stack_info_does_not_see_another_stack(run: Run) -> None:
     make_network()
     values = run("stack_info", name="team", parts=["network"])["stack"]["network"]
     assert not any(values.values())
+
+
+def test_stack_info_does_not_take_a_group_of_another_stack(run: Run) -> None:
+    ec2 = client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.30.0.0/16")["Vpc"]["VpcId"]
+    group = ec2.create_security_group(GroupName=f"{STACK}-service", Description="x", VpcId=vpc)["GroupId"]
+    ec2.create_tags(Resources=[group], Tags=tag_list(Stack="other"))
+    network = run("stack_info", name=STACK, parts=["network"])["stack"]["network"]
+    assert network["service_security_group_id"] is None
 
 
 def test_stack_info_reads_storage(run: Run) -> None:
@@ -388,7 +401,8 @@ def test_stack_info_reads_load_balancer_and_service(run: Run) -> None:
     ecs.delete_service(cluster=STACK, service=STACK, force=True)
     ecs.delete_cluster(cluster=STACK)
     service = run("stack_info", name=STACK, parts=["ecs_service"])["stack"]["ecs_service"]
-    assert service["cluster_arn"] is None and service["service_arn"] is None
+    assert service["cluster_arn"] is None
+    assert service["service_arn"] is None
 
 
 def test_a_refusal_of_aws_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,7 +521,8 @@ def test_efs_refuses_what_aws_cannot_change(
 ) -> None:
     made = run("efs_file_system", **efs_arguments)
     answer = run("efs_file_system", check=check, **{**efs_arguments, **change})
-    assert answer["failed"] is True and answer.writes == []
+    assert answer["failed"] is True
+    assert answer.writes == []
     assert answer["msg"].startswith(f"The file system team-a ({made['file_system_id']}) has {name}")
     assert answer["msg"].endswith("lose or restore its files.")
 
@@ -809,7 +824,8 @@ def test_nat_gateway_leaves_another_one_alone(run: Run) -> None:
     subnet = make_network("public")["subnets"]["public", "a"]
     other = run("nat_gateway", name="team-b-nat-a", subnet_id=subnet)
     mine = run("nat_gateway", name="team-a-nat-a", subnet_id=subnet)
-    assert mine["nat_gateway_id"] != other["nat_gateway_id"] and mine["allocation_id"] != other["allocation_id"]
+    assert mine["nat_gateway_id"] != other["nat_gateway_id"]
+    assert mine["allocation_id"] != other["allocation_id"]
     assert run("nat_gateway", name="team-c-nat-a", state="absent").writes == []
     run("nat_gateway", name="team-a-nat-a", state="absent")
     assert run("nat_gateway", name="team-b-nat-a", subnet_id=subnet)["changed"] is False
