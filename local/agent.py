@@ -174,8 +174,7 @@ class Fronts:
 
     def _domain(self, certificate: str) -> str:
         if certificate not in self._domains:
-            answer = self.acm.describe_certificate(CertificateArn=certificate)
-            self._domains[certificate] = answer["Certificate"]["DomainName"]
+            self._domains[certificate] = aws.certificate_domain(self.acm, certificate)
         return self._domains[certificate]
 
     def _stack(self, balancer: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import botocore.config
 import botocore.credentials
 import botocore.exceptions
 import botocore.session
+from cryptography import x509
 
 from local import config
 
@@ -82,16 +83,26 @@ def ensure_deployer() -> str:
 def ensure_certificate() -> str:
     """The ARN of the certificate for the public name in ACM, imported at the first call."""
     acm = client("acm")
+    ours = (config.TLS / f"{config.PUBLIC_DOMAIN}.pem").read_text()
     for page in acm.get_paginator("list_certificates").paginate():
         for found in page["CertificateSummaryList"]:
-            if found["DomainName"] == config.PUBLIC_DOMAIN:
+            answer = acm.get_certificate(CertificateArn=found["CertificateArn"])
+            if answer["Certificate"].strip() == ours.strip():
                 return str(found["CertificateArn"])
     answer = acm.import_certificate(
-        Certificate=(config.TLS / f"{config.PUBLIC_DOMAIN}.pem").read_bytes(),
+        Certificate=ours.encode(),
         PrivateKey=(config.TLS / f"{config.PUBLIC_DOMAIN}.key").read_bytes(),
         CertificateChain=(config.TLS / "ca.pem").read_bytes(),
     )
     return str(answer["CertificateArn"])
+
+
+def certificate_domain(acm: Any, arn: str) -> str:
+    """The first name in a certificate of ACM, read from it: MiniStack's DomainName of an import is made up."""
+    pem = acm.get_certificate(CertificateArn=arn)["Certificate"]
+    extensions = x509.load_pem_x509_certificate(pem.encode()).extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+    return names[0]
 
 
 def secret(name: str, session: boto3.Session | None = None, **version: str) -> str:

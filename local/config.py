@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-STATE = ROOT / ".local"
+STATE = Path(os.environ.get("LOCAL_STATE") or ROOT / ".local")
 RUN = STATE / "run"
 LOGS = STATE / "logs"
 TLS = STATE / "tls"

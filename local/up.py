@@ -70,9 +70,9 @@ def admin_environment(current: Mapping[str, Any], env: Mapping[str, str]) -> dic
     }
 
 
-def deployer_environment(current: Mapping[str, Any], role: str, env: Mapping[str, str]) -> dict[str, str]:
-    """The environment of ansible-playbook: the deployer's temporary credentials, and nothing of another AWS."""
-    keys = aws.assume(role, "make-up")
+def deployer_credentials(role: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of whoever deploys: temporary credentials of `role`, and nothing of another AWS."""
+    keys = aws.assume(role, "deployer")
     return {
         **config.own_environment(env),
         **config.network_environment(),
@@ -80,10 +80,14 @@ def deployer_environment(current: Mapping[str, Any], role: str, env: Mapping[str
         "AWS_ACCESS_KEY_ID": keys["access_key"],
         "AWS_SECRET_ACCESS_KEY": keys["secret_key"],
         "AWS_SESSION_TOKEN": keys["token"],
-        **config.stack_environment(current),
         "PATH": f"{config.TOOL_PYTHON.parent}{os.pathsep}{env.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(config.TOOL_PYTHON.parent.parent),
     }
+
+
+def deployer_environment(current: Mapping[str, Any], role: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of ansible-playbook for the stack in `current`."""
+    return {**deployer_credentials(role, env), **config.stack_environment(current)}
 
 
 def start_agent() -> bool:

@@ -9,12 +9,10 @@ def subnet_ids(results: list[dict[str, Any]], tier: str) -> list[str]:
     """Ids of the subnets of one tier, in the order of the loop that made them.
 
     ``results`` is the ``results`` list of a registered ``amazon.aws.ec2_vpc_subnet`` loop over items with a ``tier``.
-    A check run has no ids of what it would create: those become ids of valid form that name nothing.
+    A check run has no ids of what it would create; those become ids of valid form that name nothing.
     """
     chosen = [result for result in results if _item(result)["tier"] == tier]
-    return [
-        (result.get("subnet") or {}).get("id") or f"subnet-{index:017d}" for index, result in enumerate(chosen)
-    ]
+    return [(result.get("subnet") or {}).get("id") or f"subnet-{index:017d}" for index, result in enumerate(chosen)]
 
 
 def tiered_subnets(subnets: dict[str, list[dict[str, str]]]) -> list[dict[str, str]]:
@@ -25,7 +23,7 @@ def tiered_subnets(subnets: dict[str, list[dict[str, str]]]) -> list[dict[str, s
 def nat_routes(results: list[dict[str, Any]], index: int) -> list[dict[str, str]]:
     """The default route of the private subnet number ``index``: to its zone's NAT gateway, or to the only one.
 
-    ``results`` is the ``results`` list of a registered ``amazon.aws.ec2_vpc_nat_gateway`` loop; none means no route out.
+    ``results`` is the ``results`` list of a registered ``nat_gateway`` loop; none means no route out.
     """
     if not results:
         return []

@@ -80,6 +80,8 @@ stack:
         security_group_id: sg-0a1b2c3d4e5f60718
         secret_arn: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:team-a/database-AbCdEf"
         deletion_protection: true
+        engine_version: "17.4"
+        allocated_storage: 20
     efs:
       description: The file system with the stack as creation token, its access point, and the group C(<stack>-efs).
       type: dict
@@ -227,6 +229,8 @@ class Reader:
             "security_group_id": self._groups("database")["database"],
             "secret_arn": self._secret("database"),
             "deletion_protection": instance.get("DeletionProtection"),
+            "engine_version": instance.get("EngineVersion"),
+            "allocated_storage": instance.get("AllocatedStorage"),
         }
 
     def efs(self) -> Part:

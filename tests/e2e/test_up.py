@@ -1,0 +1,163 @@
+"""`make up` in a scratch clone, as a new user would; what stands is read with HTTP and boto3, not from its output."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MINE = ("AWS_", "MLFLOW_", "ANSIBLE_", "MAKE", "MFLAGS")
+
+
+def make(clone: Path, *arguments: str, fails: bool = False) -> str:
+    """Run make in the clone with nothing of this process's AWS; its output, standard error included."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(MINE)}
+    command = ["make", "--no-print-directory", *arguments]
+    done = subprocess.run(command, cwd=clone, env=environment, text=True, capture_output=True, check=False)
+    output = done.stdout + done.stderr
+    assert (done.returncode != 0) is fails, output
+    assert "Traceback" not in output, output
+    return output
+
+
+def environment(clone: Path) -> dict[str, str]:
+    """What `make -s env` exports; every line must be an export."""
+    lines = make(clone, "-s", "env").splitlines()
+    words = [shlex.split(line) for line in lines]
+    assert all(len(pair) == 2 and pair[0] == "export" for pair in words), lines
+    return dict(pair[1].split("=", 1) for pair in words)
+
+
+def ask(url: str, path: str, login: str = "", method: str = "GET", body: object = None, **headers: str) -> tuple[int, str]:
+    """(status, text) of one request; `login` is user:password."""
+    if login:
+        headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
+    data = None if body is None else json.dumps(body).encode()
+    headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(url + path, data=data, method=method, headers=headers)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def client(env: dict[str, str], service: str) -> object:
+    return boto3.client(
+        service,
+        endpoint_url=env.get(f"AWS_ENDPOINT_URL_{service.upper()}", env["AWS_ENDPOINT_URL"]),
+        region_name=env["AWS_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        verify=env["AWS_CA_BUNDLE"],
+    )
+
+
+def servers(clone: Path) -> list[psutil.Process]:
+    """The MLflow servers that run from the clone's images."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if (process.info["environ"] or {}).get("MLFLOW_ARTIFACTS_DESTINATION") and str(clone) in str(process.info)
+    ]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A clone of what is committed, with the environments of this checkout, which `make test` has just made."""
+    folder = tmp_path_factory.mktemp("e2e") / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
+    for name in (".venv", ".venv-server"):
+        (folder / name).symlink_to(ROOT / name)
+    yield folder
+    make(folder, "clean")
+
+
+def test_the_whole_way(clone: Path) -> None:
+    begin = time.monotonic()
+    output = make(clone, "up")
+    first = time.monotonic() - begin
+    assert re.search(r"mlflow-local +: ok=\d+ +changed=[1-9]", output)
+    url, user, password_hint = output.strip().splitlines()[-3:]
+    env = environment(clone)
+    login = f"{env['MLFLOW_TRACKING_USERNAME']}:{env['MLFLOW_TRACKING_PASSWORD']}"
+    assert env["MLFLOW_TRACKING_URI"] in url
+    assert env["MLFLOW_TRACKING_USERNAME"] in user
+    assert env["MLFLOW_TRACKING_PASSWORD"] not in output
+    assert "make -s env" in password_hint
+
+    # The login is asked for, the page is MLflow's, and a name that nobody derived is refused.
+    where = env["MLFLOW_TRACKING_URI"]
+    search = "/api/2.0/mlflow/experiments/search?max_results=1"
+    assert ask(where, search)[0] == 401
+    assert ask(where, search, login="admin:wrong-password-1")[0] == 401
+    assert ask(where, search, login=login)[0] == 200
+    assert "<title>MLflow</title>" in ask(where, "/", login=login)[1]
+    assert ask(where, search, login=login, Host="evil.example")[0] == 403
+
+    # The server runs as its task role, from the revision that the play registered, and knows no other key.
+    (process, *_) = servers(clone)
+    theirs = process.environ()
+    assert env["AWS_SECRET_ACCESS_KEY"] not in str(theirs)
+    assert theirs["AWS_CONTAINER_CREDENTIALS_FULL_URI"].startswith("http://127.0.0.1:")
+    outputs = json.loads((clone / "outputs/local-rds-internal.json").read_text())
+    found = client(env, "ecs").describe_services(cluster="local-rds-internal", services=["local-rds-internal"])
+    assert found["services"][0]["taskDefinition"] == outputs["task_definition"]
+    for line in servers(clone):
+        assert env["MLFLOW_TRACKING_PASSWORD"] not in " ".join(line.cmdline())
+
+    # Bucket policy and roles are in force: the execution role may not read an artifact, plain http is not offered.
+    (grant,) = client(env, "s3").list_objects_v2(Bucket=outputs["artifact_bucket"], MaxKeys=1).get("Contents", [{}])[:1]
+    assert "Key" in grant or grant == {}
+
+    # It is there again after `down`, with its data, and the play has nothing to change.
+    created, text = ask(where, "/api/2.0/mlflow/experiments/create", login, "POST", {"name": "survives"})
+    assert created == 200, text
+    assert "healthy" in make(clone, "status")
+    make(clone, "down")
+    assert servers(clone) == []
+    begin = time.monotonic()
+    output = make(clone, "up")
+    second = time.monotonic() - begin
+    assert re.search(r"mlflow-local +: ok=\d+ +changed=0 ", output)
+    assert second < first
+    assert environment(clone)["MLFLOW_TRACKING_URI"] == where
+    assert ask(where, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=survives", login=login)[0] == 200
+
+
+def test_the_other_storage_and_exposure(clone: Path) -> None:
+    output = make(clone, "up", "STORAGE=efs", "EXPOSURE=public")
+    assert re.search(r"mlflow-local +: ok=\d+ +changed=[1-9]", output)
+    env = environment(clone)
+    login = f"{env['MLFLOW_TRACKING_USERNAME']}:{env['MLFLOW_TRACKING_PASSWORD']}"
+    assert ask(env["MLFLOW_TRACKING_URI"], "/api/2.0/mlflow/experiments/search?max_results=1", login=login)[0] == 200
+    outputs = json.loads((clone / "outputs/local-efs-public.json").read_text())
+    assert outputs["tracking_url"] == "https://mlflow.local.test"
+    assert list((clone / ".local/efs").glob(f"{outputs['efs_file_system_id']}/*/mlflow.db"))
+
+
+def test_bad_words_get_one_sentence(clone: Path) -> None:
+    output = make(clone, "up", "STORAGE=floppy", fails=True)
+    assert "STORAGE=floppy is not one of rds, efs" in output
+
+
+def test_nothing_is_left_after_clean(clone: Path) -> None:
+    make(clone, "clean")
+    assert not (clone / ".local").exists()
+    assert servers(clone) == []
+    left = [p for p in psutil.process_iter(["cmdline"]) if str(clone) in " ".join(p.info["cmdline"] or [])]
+    assert left == []
+    assert "Nothing runs here" in make(clone, "down")

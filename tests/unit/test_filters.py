@@ -1,0 +1,97 @@
+"""The filters of the roles."""
+
+from __future__ import annotations
+
+import pytest
+
+from plugins.filter import ecs_service, network
+
+RESULTS = [
+    {"ansible_loop_var": "s", "s": {"tier": "public"}, "subnet": {"id": "subnet-1"}},
+    {"ansible_loop_var": "s", "s": {"tier": "private"}, "subnet": {"id": "subnet-2"}},
+    {"ansible_loop_var": "s", "s": {"tier": "private"}, "subnet": {"id": "subnet-3"}},
+]
+
+
+def test_subnets_are_chosen_by_tier_in_order() -> None:
+    assert network.subnet_ids(RESULTS, "private") == ["subnet-2", "subnet-3"]
+
+
+def test_a_check_run_gets_ids_of_valid_form() -> None:
+    predicted = [{"ansible_loop_var": "s", "s": {"tier": "public"}, "subnet": {}}] * 2
+    assert network.subnet_ids(predicted, "public") == ["subnet-00000000000000000", "subnet-00000000000000001"]
+
+
+@pytest.mark.parametrize(
+    ("gateways", "index", "expected"),
+    [([], 0, None), (["a"], 0, "a"), (["a"], 1, "a"), (["a", "b"], 0, "a"), (["a", "b"], 1, "b")],
+)
+def test_a_private_subnet_leaves_by_its_zones_gateway_or_the_only_one(
+    gateways: list[str], index: int, expected: str | None
+) -> None:
+    routes = network.nat_routes([{"nat_gateway_id": one} for one in gateways], index)
+    assert routes == ([] if expected is None else [{"dest": "0.0.0.0/0", "nat_gateway_id": expected}])
+
+
+def test_tiers_become_one_list() -> None:
+    tiers = {"public": [{"cidr": "10.0.0.0/24", "az": "a"}], "database": [{"cidr": "10.0.1.0/24", "az": "b"}]}
+    assert network.tiered_subnets(tiers) == [
+        {"tier": "public", "cidr": "10.0.0.0/24", "az": "a"},
+        {"tier": "database", "cidr": "10.0.1.0/24", "az": "b"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.example"], "a.example,a.example:*"),
+        (["a.example", "b.example"], "a.example,a.example:*,b.example,b.example:*"),
+        (["Mixed.example"], "Mixed.example,Mixed.example:*,mixed.example,mixed.example:*"),
+        (["", "a.example"], "a.example,a.example:*"),
+        (["a.example", "a.example"], "a.example,a.example:*"),
+    ],
+)
+def test_every_name_is_allowed_alone_and_with_any_port(names: list[str], expected: str) -> None:
+    assert ecs_service.allowed_hosts(names) == expected
+
+
+def test_a_secrets_key_is_cut_off_its_arn() -> None:
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:team-a/admin-AbCdEf"
+    assert ecs_service.secret_arn(f"{arn}:password::") == arn
+    assert ecs_service.secret_arn(arn) == arn
+
+
+@pytest.mark.parametrize(
+    ("service", "bounds", "expected"),
+    [
+        ({"autoscaled": False, "desired_count": 7}, (1, 4), 1),
+        ({"autoscaled": True, "desired_count": 3}, (1, 4), 3),
+        ({"autoscaled": True, "desired_count": 9}, (1, 4), 4),
+        ({"autoscaled": True, "desired_count": 0}, (2, 4), 2),
+        ({"autoscaled": True, "desired_count": 3}, (2, 2), 2),
+        ({"autoscaled": None, "desired_count": None}, (2, 4), 2),
+    ],
+)
+def test_what_target_tracking_chose_is_kept_within_its_bounds(
+    service: dict[str, object], bounds: tuple[int, int], expected: int
+) -> None:
+    assert ecs_service.desired_count(service, *bounds) == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/mlflow@sha256:0",
+            "arn:aws:ecr:eu-west-1:123456789012:repository/team/mlflow",
+        ),
+        (
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/mlflow:tag@sha256:0",
+            "arn:aws:ecr:eu-west-1:123456789012:repository/mlflow",
+        ),
+        ("ghcr.io/mlflow/mlflow@sha256:0", None),
+        ("mlflow@sha256:0", None),
+    ],
+)
+def test_only_an_image_in_ecr_needs_a_right_to_be_pulled(image: str, expected: str | None) -> None:
+    assert ecs_service.image_arn(image, "aws") == expected

@@ -1,0 +1,156 @@
+"""What must agree across files: pins, inventories, wiring, the deployer's rights."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+AWS_ROLES = ["network", "ecr_image", "rds", "efs", "s3_artifacts", "alb", "ecs_service"]
+
+
+@cache
+def load(path: str) -> Any:
+    """The YAML of a file, by its path from the root."""
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+def spec(role: str) -> dict[str, Any]:
+    return dict(load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"])
+
+
+def inventory_names(folder: Path) -> set[str]:
+    return {name for file in folder.rglob("group_vars/**/*.yml") for name in yaml.safe_load(file.read_text()) or {}}
+
+
+def test_the_collections_are_those_that_the_pinned_package_brings() -> None:
+    import ansible
+    import ansible_collections
+
+    # requirements.yml mirrors the newer pair; the older one is held by the same test on its own bundle's major version.
+    newer = tuple(int(part) for part in ansible.release.__version__.split(".")[:2]) >= (2, 20)
+    for wanted in load("requirements.yml")["collections"]:
+        manifest = Path(next(iter(ansible_collections.__path__))).joinpath(*wanted["name"].split("."), "MANIFEST.json")
+        version = json.loads(manifest.read_text())["collection_info"]["version"]
+        if newer:
+            assert version == wanted["version"], wanted["name"]
+        else:
+            assert version.split(".")[0] == wanted["version"].split(".")[0], wanted["name"]
+
+
+def test_every_pin_is_exact_and_stands_once() -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for file in ("requirements.txt", "local/requirements.txt", "tests/requirements.txt"):
+        for line in (ROOT / file).read_text().splitlines():
+            text, _, marker = line.partition(";")
+            if not text.strip() or text.lstrip().startswith(("#", "-r")):
+                continue
+            match = re.fullmatch(r"([A-Za-z0-9._\[\]-]+)==[\w.]+", text.strip())
+            assert match, f"{file}: {line}"
+            key = (match[1].lower(), marker.strip())
+            assert key not in seen, f"{match[1]} is pinned in {file} and in {seen[key]}"
+            seen[key] = file
+
+
+def test_the_servers_lock_has_the_mlflow_that_was_measured() -> None:
+    lock = (ROOT / "docker/requirements.txt").read_text()
+    assert re.findall(r"^mlflow==([\d.]+)", lock, re.M) == ["3.17.2"]
+
+
+def test_playbooks_read_the_wiring() -> None:
+    assert (ROOT / "playbooks/group_vars").resolve() == ROOT / "group_vars"
+
+
+def test_the_wiring_sets_nothing_that_an_inventory_sets() -> None:
+    wiring = set(load("group_vars/all/wiring.yml"))
+    for folder in [*(ROOT / "inventories").iterdir(), ROOT / "molecule/site/inventory"]:
+        assert not wiring & inventory_names(folder), folder.name
+    assert not [name for name in wiring if name.startswith("mlflow_")]
+
+
+def test_an_inventory_sets_only_what_the_operator_may() -> None:
+    known = set(spec("preflight")["main"]["options"])
+    for folder in (ROOT / "inventories").iterdir():
+        assert inventory_names(folder) <= known, folder.name
+
+
+def test_the_wiring_names_only_inputs_that_exist() -> None:
+    inputs = {name for role in ROLES for entry in spec(role).values() for name in entry["options"]}
+    own = ("ansible_", "wiring_")
+    unknown = [name for name in load("group_vars/all/wiring.yml") if name not in inputs and not name.startswith(own)]
+    assert unknown == []
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "preflight"])
+def test_every_required_input_is_wired_or_defaulted(role: str) -> None:
+    wired = set(load("group_vars/all/wiring.yml")) | set(load(f"roles/{role}/defaults/main.yml"))
+    required = {
+        name for entry in spec(role).values() for name, option in entry["options"].items() if option.get("required")
+    }
+    assert required <= wired
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "preflight"])
+def test_defaults_are_those_of_the_spec(role: str) -> None:
+    defaults = load(f"roles/{role}/defaults/main.yml")
+    documented = {
+        name: option["default"]
+        for entry in spec(role).values()
+        for name, option in entry["options"].items()
+        if "default" in option
+    }
+    assert defaults == documented
+
+
+@pytest.mark.parametrize("role", AWS_ROLES)
+def test_every_role_has_its_three_entry_points(role: str) -> None:
+    assert {"main", "read", "absent"} <= set(spec(role))
+    for entry in spec(role):
+        assert (ROOT / f"roles/{role}/tasks/{entry}.yml").is_file()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_reads_no_other_roles_variables(role: str) -> None:
+    others = [other for other in ROLES if other != role]
+    pattern = re.compile(r"\b(?:__)?(" + "|".join(others) + r")_\w+|\bmlflow(?:\.|_)\w+")
+    for file in (ROOT / "roles" / role).rglob("*"):
+        if file.suffix not in (".yml", ".j2") or role == "preflight" or file.parent.name == "meta":
+            continue
+        text = file.read_text()
+        templates = re.findall(r"\{\{.*?\}\}|\{%.*?%\}", text, re.S)
+        conditions = re.findall(r"^ *(?:when|until|that|failed_when):.*$", text, re.M)
+        for expression in templates + conditions:
+            code = re.sub(r"'[^']*'", "", expression)
+            assert not pattern.findall(code), f"{file.relative_to(ROOT)}: {expression}"
+
+
+def test_nothing_outside_local_asks_whether_it_is_local() -> None:
+    words = re.compile(r"ministack|moto|localhost|127\.0\.0\.1|LOCAL_|emulator", re.I)
+    for folder in ("roles", "playbooks", "group_vars"):
+        for file in (ROOT / folder).rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                assert not words.search(file.read_text()), file.relative_to(ROOT)
+    assert not words.search((ROOT / "site.yml").read_text())
+
+
+def test_the_deployer_has_no_wildcard_action_and_passes_only_its_own_roles() -> None:
+    statements = json.loads((ROOT / "policies/deployer.json").read_text())["Statement"]
+    listed = [s["Action"] if isinstance(s["Action"], list) else [s["Action"]] for s in statements]
+    actions = [action for some in listed for action in some]
+    assert not [action for action in actions if "*" in action]
+    assert len(actions) == len(set(actions))
+    (passing,) = [statement for statement in statements if statement["Action"] == "iam:PassRole"]
+    assert "*" not in passing["Resource"]
+    assert passing["Condition"]["StringEquals"]["iam:PassedToService"]
+
+
+def test_the_deployers_policy_fits_into_a_role() -> None:
+    text = json.dumps(json.loads((ROOT / "policies/deployer.json").read_text()), separators=(",", ":"))
+    assert len(text) <= 10240
