@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ministack.services import ec2, rds
-
-GP3_BASELINE = {"Iops": 3000, "StorageThroughput": 125}
+from ministack.services import ec2
 
 
 def fill() -> None:
-    """Patch the services in place; once, before they serve."""
+    """Patch the service in place; once, before it serves."""
     _keep_flow_log_details()
-    _report_gp3_baseline()
 
 
 def _keep_flow_log_details() -> None:
@@ -42,18 +39,6 @@ def _keep_flow_log_details() -> None:
     handlers = _handlers(ec2, "CreateFlowLogs")
     handlers["CreateFlowLogs"] = create_flow_logs
     handlers["DescribeFlowLogs"] = describe_flow_logs
-
-
-def _report_gp3_baseline() -> None:
-    write = rds._instance_xml
-
-    def instance_xml(instance: dict[str, Any]) -> str:
-        if instance.get("StorageType") == "gp3":
-            for key, value in GP3_BASELINE.items():
-                instance[key] = instance.get(key) or value
-        return str(write(instance))
-
-    rds._instance_xml = instance_xml
 
 
 def _handlers(service: Any, action: str) -> dict[str, Any]:

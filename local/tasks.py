@@ -210,7 +210,6 @@ class Task:
             "HOME": str(self.scratch),
             "TMPDIR": str(self.scratch / "tmp"),
             "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "MLFLOW_HOST": config.HOST,
             **own,
             **given,

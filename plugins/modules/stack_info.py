@@ -18,7 +18,7 @@ options:
     description: What to read. Each part is one key of the result.
     type: list
     elements: str
-    choices: [network, ecr_image, rds, efs, s3_artifacts, alb, ecs_service]
+    choices: [network, ecr_image, rds, efs, s3_artifacts, alb, ecs_service, task_definitions]
     required: true
 attributes:
   check_mode:
@@ -115,6 +115,9 @@ stack:
         state: active
         target_group_arn: "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/team-a/0a1b2c3d4e5f6071"
         https: true
+    task_definitions:
+      description: ARNs of every active revision of the stack's task family, under C(arns).
+      type: dict
     ecs_service:
       description:
         - Cluster and service named as the stack; INACTIVE counts as missing. Roles C(<stack>-<region>-execution) and
@@ -157,6 +160,9 @@ Part = dict[str, Any]
 
 class AmbiguousError(Exception):
     """Two resources answer to a name that only one may have; the text is a full sentence."""
+
+
+PARTS = ("network", "ecr_image", "rds", "efs", "s3_artifacts", "alb", "ecs_service", "task_definitions")
 
 
 class Reader:
@@ -325,6 +331,14 @@ class Reader:
             "log_group": self._log_group(f"/mlflow/{self.stack}"),
         }
 
+    def task_definitions(self) -> Part:
+        """Return every active revision of the stack's task family."""
+        pages = self.client("ecs").get_paginator("list_task_definitions")
+        found_pages = pages.paginate(familyPrefix=self.stack, status="ACTIVE")
+        arns = [arn for page in found_pages for arn in page["taskDefinitionArns"]]
+        # The prefix also finds the families of stacks whose names go on.
+        return {"arns": [arn for arn in arns if arn.rsplit("/", 1)[-1].rsplit(":", 1)[0] == self.stack]}
+
     def bucket_name(self, use: str, account: str) -> str:
         """Return the name of the bucket for `use` (artifacts, logs) in `account`."""
         return f"{self.stack}-{use}-{account}-{self.client('s3').meta.region_name}"
@@ -484,7 +498,7 @@ def main() -> None:
                 "type": "list",
                 "elements": "str",
                 "required": True,
-                "choices": ["network", "ecr_image", "rds", "efs", "s3_artifacts", "alb", "ecs_service"],
+                "choices": [*PARTS],
             },
         },
         supports_check_mode=True,

@@ -1,0 +1,73 @@
+"""What is changed in MiniStack from outside: targets, and the names of log streams in policies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from ministack.services import alb
+
+from local import ministack_server
+
+GROUP = "arn:aws:elasticloadbalancing:eu-west-1:000000000000:targetgroup/g/1"
+LOG = "arn:aws:logs:eu-west-1:000000000000:log-group:/mlflow/s"
+
+
+@pytest.fixture
+def group() -> Iterator[None]:
+    """An empty target group whose own port is 5000."""
+    alb._tgs[GROUP] = {"TargetGroupArn": GROUP, "Port": 5000}
+    yield
+    alb.reset()
+
+
+def targets(*given: tuple[str, int]) -> dict[str, list[str]]:
+    """Parameters of a request about targets; port 0 stands for none."""
+    found = {"TargetGroupArn": [GROUP]}
+    for at, (address, port) in enumerate(given, 1):
+        found[f"Targets.member.{at}.Id"] = [address]
+        if port:
+            found[f"Targets.member.{at}.Port"] = [str(port)]
+    return found
+
+
+def standing() -> list[tuple[str, int]]:
+    """The targets of the group."""
+    return sorted((one["Id"], int(one.get("Port", 0))) for one in alb._targets.get(GROUP, []))
+
+
+@pytest.mark.usefixtures("group")
+def test_one_address_with_two_ports_is_two_targets() -> None:
+    ministack_server.register_targets(targets(("127.0.0.1", 4001)))
+    ministack_server.register_targets(targets(("127.0.0.1", 4002), ("127.0.0.1", 4001)))
+    assert standing() == [("127.0.0.1", 4001), ("127.0.0.1", 4002)]
+    ministack_server.deregister_targets(targets(("127.0.0.1", 4001)))
+    assert standing() == [("127.0.0.1", 4002)]
+    ministack_server.deregister_targets(targets(("127.0.0.1", 0)))
+    assert standing() == []
+
+
+@pytest.mark.usefixtures("group")
+def test_a_target_without_a_port_has_the_groups() -> None:
+    ministack_server.register_targets(targets(("127.0.0.1", 0), ("127.0.0.1", 5000)))
+    assert len(standing()) == 1
+
+
+def test_an_unknown_group_is_refused() -> None:
+    status = ministack_server.register_targets(targets(("127.0.0.1", 1)))[0]
+    assert (status, ministack_server.deregister_targets(targets(("127.0.0.1", 1)))[0]) == (400, 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"logGroupName": "/mlflow/s", "logStreamName": "mlflow/1"}, f"{LOG}:log-stream:mlflow/1"),
+        ({"logGroupName": "/mlflow/s"}, f"{LOG}:*"),
+        ({"resourceArn": LOG}, LOG),
+    ],
+)
+def test_resource_of_a_log_request(body: dict[str, str], expected: str) -> None:
+    assert ministack_server.log_resource(LOG, json.dumps(body).encode()) == expected
+    assert ministack_server.log_resource("*", json.dumps(body).encode()) == "*"
+    assert ministack_server.log_resource(LOG, b"not json") == LOG
