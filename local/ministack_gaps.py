@@ -1,16 +1,19 @@
-"""What MiniStack forgets and AWS reports; without it a second run of the play would see drift that is not there."""
+"""What MiniStack leaves out and AWS does: details it forgets, and the names of parameters when it asks for a right."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
+from ministack.core import iam_actions
 from ministack.services import ec2
 
 
 def fill() -> None:
-    """Patch the service in place; once, before it serves."""
+    """Patch the services in place; once, before they serve."""
     _keep_flow_log_details()
+    _name_parameters()
 
 
 def _keep_flow_log_details() -> None:
@@ -39,6 +42,31 @@ def _keep_flow_log_details() -> None:
     handlers = _handlers(ec2, "CreateFlowLogs")
     handlers["CreateFlowLogs"] = create_flow_logs
     handlers["DescribeFlowLogs"] = describe_flow_logs
+
+
+def parameter_resource(body: bytes) -> str | None:
+    """The path or the first name in a Parameter Store request, which rights are checked against; None without one."""
+    try:
+        request = json.loads(body or b"{}")
+    except ValueError:
+        return None
+    if not isinstance(request, dict):
+        return None
+    name = request.get("Path") or next(iter(request.get("Names") or []), None)
+    return str(name).strip("/") if name else None
+
+
+def _name_parameters() -> None:
+    extract = iam_actions.extract_resource_arn
+
+    def extract_resource_arn(
+        service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str
+    ) -> str:
+        found = str(extract(service, method, path, headers, body, query, region, account))
+        name = parameter_resource(body) if service == "ssm" and found == "*" else None
+        return f"arn:aws:ssm:{region}:{account}:parameter/{name}" if name else found
+
+    iam_actions.extract_resource_arn = extract_resource_arn
 
 
 def _handlers(service: Any, action: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from ministack.services import alb
 
-from local import ministack_server
+from local import ministack_gaps, ministack_server
 
 GROUP = "arn:aws:elasticloadbalancing:eu-west-1:000000000000:targetgroup/g/1"
 LOG = "arn:aws:logs:eu-west-1:000000000000:log-group:/mlflow/s"
@@ -71,3 +71,18 @@ def test_resource_of_a_log_request(body: dict[str, str], expected: str) -> None:
     assert ministack_server.log_resource(LOG, json.dumps(body).encode()) == expected
     assert ministack_server.log_resource("*", json.dumps(body).encode()) == "*"
     assert ministack_server.log_resource(LOG, b"not json") == LOG
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"Path": "/mlflow/a/"}', "mlflow/a"),
+        (b'{"Names": ["/mlflow/a/url", "/mlflow/a/bucket"]}', "mlflow/a/url"),
+        (b'{"Name": "/mlflow/a/url"}', None),
+        (b"", None),
+        (b"[]", None),
+        (b"{", None),
+    ],
+)
+def test_a_right_on_parameters_is_asked_for_by_name(body: bytes, expected: str | None) -> None:
+    assert ministack_gaps.parameter_resource(body) == expected
