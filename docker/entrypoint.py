@@ -360,6 +360,14 @@ def version() -> str:
     return f"mlflow {installed}, python {sys.version.split()[0]}"
 
 
+def scratch_folder() -> Path:
+    """A new name for this start in a folder that can be written. Raises Refusal where there is none."""
+    try:
+        return Path(tempfile.gettempdir(), f"mlflow-{secrets.token_hex(8)}")
+    except FileNotFoundError:
+        raise Refusal("No folder for temporary files can be written: mount one at /tmp or set TMPDIR.") from None
+
+
 def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run one sub-command and return the exit code."""
     try:
@@ -370,7 +378,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
         elif arguments[0] == "version":
             print(version())
         else:
-            scratch = Path(tempfile.gettempdir(), f"mlflow-{secrets.token_hex(8)}")
+            scratch = scratch_folder()
             execute(make_plan(environ, Path(__file__).resolve().parent, scratch, sys.executable))
     except Refusal as refusal:
         print(f"entrypoint: {refusal}", file=sys.stderr)

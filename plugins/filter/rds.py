@@ -6,12 +6,15 @@ from typing import Any
 
 
 def kept_version(wanted: str, standing: str | None) -> str:
-    """The engine version to ask for: what stands when it is of the wanted line, else what is wanted.
+    """The engine version to ask for: what stands if it is of the same major and as new, else the wanted one.
 
-    RDS reports the minor version it chose, and a module told "16" again would see a difference to "16.4" for ever.
+    RDS reports the minor version it chose, and a module told "16" again would see a difference to "16.4" for ever;
+    and one that RDS has upgraded by itself cannot go back.
     """
-    if standing and (standing == wanted or standing.startswith(f"{wanted}.")):
-        return standing
+    if standing:
+        have, want = ([int(part) for part in version.split(".")] for version in (standing, wanted))
+        if have[0] == want[0] and have >= want:
+            return standing
     return wanted
 
 

@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: nat_gateway
 short_description: Keep one public NAT gateway with its own address
 description:
-  - Finds the gateway and its Elastic IP by their Name tags. Unlike C(amazon.aws.ec2_vpc_nat_gateway) it tags the
+  - Finds the gateway and its Elastic IP by their Name tags, and by their Stack tags where O(tags) names one.
+    Unlike C(amazon.aws.ec2_vpc_nat_gateway) it tags the
     address, so that an interrupted run leaks none and O(state=absent) releases it.
   - AWS cannot move a gateway to another subnet; that is refused.
 options:
@@ -101,7 +102,10 @@ class Gateway:
 
     def _mine(self, resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
         # Not every API that calls itself EC2 honours a filter, and what is found here may be deleted.
-        return [each for each in resources if tag_dict(each.get("Tags")).get("Name") == self.name]
+        wanted = {"Name": self.name}
+        if "Stack" in (self.params["tags"] or {}):
+            wanted["Stack"] = self.params["tags"]["Stack"]
+        return [each for each in resources if wanted.items() <= tag_dict(each.get("Tags")).items()]
 
     def stands(self) -> bool:
         """Return whether there is a gateway that is not being deleted."""

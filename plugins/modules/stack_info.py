@@ -115,6 +115,8 @@ stack:
         state: active
         target_group_arn: "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/team-a/0a1b2c3d4e5f6071"
         https: true
+        scheme: internal
+        deletion_protection: true
     task_definitions:
       description: ARNs of every active revision of the stack's task family, under C(arns).
       type: dict
@@ -290,15 +292,20 @@ class Reader:
         )
         group = _first(found(elb.describe_target_groups, "TargetGroupNotFound", Names=[self.stack]), "TargetGroups")
         listeners: list[Part] = []
+        attributes: dict[str, str] = {}
         if balancer:
+            arn = balancer["LoadBalancerArn"]
+            attributes = tag_dict(elb.describe_load_balancer_attributes(LoadBalancerArn=arn)["Attributes"])
             listeners = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
         return {
             "load_balancer_arn": balancer.get("LoadBalancerArn"),
             "load_balancer_name": balancer.get("LoadBalancerName"),
             "load_balancer_dns_name": balancer.get("DNSName"),
+            "scheme": balancer.get("Scheme"),
             "load_balancer_zone_id": balancer.get("CanonicalHostedZoneId"),
             "state": (balancer.get("State") or {}).get("Code"),
             "target_group_arn": group.get("TargetGroupArn"),
+            "deletion_protection": attributes.get("deletion_protection.enabled") == "true" if balancer else None,
             "https": any(listener["Protocol"] == "HTTPS" for listener in listeners),
         }
 
@@ -323,6 +330,7 @@ class Reader:
             "desired_count": service.get("desiredCount"),
             "running_count": service.get("runningCount"),
             "rollout_state": rollouts[0].get("rolloutState") if rollouts else None,
+            "rollout_task_definition_arn": (rollouts[0] if rollouts else service).get("taskDefinition"),
             "autoscaled": tags.get("Autoscaled") == "true",
             "execution_role_arn": self._role("execution"),
             "task_role_arn": self._role("task"),

@@ -224,7 +224,13 @@ def test_stack_info_fills_valid_placeholders_in_a_check(run: Run, part: str) -> 
     values = run("stack_info", check=True, name=STACK, parts=[part])["stack"][part]
     states = {"status", "state", "service_status", "rollout_state", "desired_count", "running_count"}
     for key, value in values.items():
-        if key in states | {"deletion_protection", "engine_version", "allocated_storage"}:
+        if key in states | {
+            "deletion_protection",
+            "engine_version",
+            "allocated_storage",
+            "scheme",
+            "rollout_task_definition_arn",
+        }:
             assert value is None, key
         elif key in ("mount_targets_available", "https", "autoscaled"):
             assert value is False, key
@@ -798,7 +804,7 @@ def test_load_balancer_attributes_of_a_missing_one(run: Run) -> None:
 
 def test_nat_gateway_four_steps_drift_and_absence(run: Run) -> None:
     subnets = make_network("public")["subnets"]
-    arguments = {"name": "team-a-nat-a", "subnet_id": subnets["public", "a"], "tags": {"Stack": STACK}}
+    arguments = {"name": "team-a-nat-a", "subnet_id": subnets["public", "a"], "tags": {"Stack": STACK, "Old": "x"}}
     made = four_steps(run, "nat_gateway", **arguments)
     assert made.writes == ["AllocateAddress", "CreateNatGateway"]
     ec2 = client("ec2")
@@ -807,11 +813,13 @@ def test_nat_gateway_four_steps_drift_and_absence(run: Run) -> None:
     assert (gateway["NatGatewayId"], address["AllocationId"]) == (made["nat_gateway_id"], made["allocation_id"])
     assert gateway["NatGatewayAddresses"][0]["AllocationId"] == address["AllocationId"]
     for tags in (gateway["Tags"], address["Tags"]):
-        assert {tag["Key"]: tag["Value"] for tag in tags} == {"Name": "team-a-nat-a", "Stack": STACK}
+        assert {tag["Key"]: tag["Value"] for tag in tags} == {"Name": "team-a-nat-a", "Stack": STACK, "Old": "x"}
 
-    retagged = four_steps(run, "nat_gateway", **{**arguments, "tags": {"Team": "a"}}, wait=True)
+    retagged = four_steps(run, "nat_gateway", **{**arguments, "tags": {"Stack": STACK, "Team": "a"}}, wait=True)
     assert retagged.writes == ["CreateTags", "DeleteTags"] * 2
     assert retagged["nat_gateway_id"] == made["nat_gateway_id"]
+    foreign = run("nat_gateway", check=True, name="team-a-nat-a", tags={"Stack": "team-b"}, state="absent")
+    assert foreign["changed"] is False
     moved = run("nat_gateway", **{**arguments, "subnet_id": subnets["public", "b"]})
     assert moved["msg"] == (
         f"The NAT gateway team-a-nat-a is in {subnets['public', 'a']} instead of {subnets['public', 'b']}, which AWS "
