@@ -71,6 +71,8 @@ def main() -> int:
         # Only now: the folder above is read when this is imported.
         from local import aws, config, emulators, tls, up
 
+        code_cache = f"{scratch}/code"
+        os.mkdir(code_cache)
         tls.ensure()
         emulators.start()
         try:
@@ -80,6 +82,8 @@ def main() -> int:
                 "MOLECULE_EPHEMERAL_DIRECTORY": f"{scratch}/molecule",
                 "MOLECULE_CHANGES": f"{scratch}/changes.jsonl",
                 "ANSIBLE_FORKS": "4",
+                "PYTHONPATH": str(ROOT / "tests/compiled"),
+                "ZIP_CODE_CACHE": code_cache,
             }
             return run(environment)
         finally:

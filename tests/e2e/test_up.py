@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MINE = ("AWS_", "MLFLOW_", "ANSIBLE_", "MAKE", "MFLAGS")
 
 
-def make(clone: Path, *arguments: str, fails: bool = False) -> str:
+def make(clone: Path, *arguments: str, fails: bool = False, **extra: str) -> str:
     """Run make in the clone with nothing of this process's AWS; its output, standard error included."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(MINE)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(MINE)} | extra
     command = ["make", "--no-print-directory", *arguments]
     done = subprocess.run(command, cwd=clone, env=environment, text=True, capture_output=True, check=False)
     output = done.stdout + done.stderr
@@ -92,7 +92,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_the_whole_way(clone: Path) -> None:
     begin = time.monotonic()
-    output = make(clone, "up")
+    # At the highest verbosity, for what follows asks whether a secret is in it.
+    output = make(clone, "up", ANSIBLE_VERBOSITY="4")
     first = time.monotonic() - begin
     assert re.search(r"mlflow-local +: ok=\d+ +changed=[1-9]", output)
     url, user, password_hint = output.strip().splitlines()[-3:]
@@ -100,7 +101,12 @@ def test_the_whole_way(clone: Path) -> None:
     login = f"{env['MLFLOW_TRACKING_USERNAME']}:{env['MLFLOW_TRACKING_PASSWORD']}"
     assert env["MLFLOW_TRACKING_URI"] in url
     assert env["MLFLOW_TRACKING_USERNAME"] in user
-    assert env["MLFLOW_TRACKING_PASSWORD"] not in output
+    secrets = client(env, "secretsmanager")
+    for name in ("admin", "database", "flask"):
+        text = secrets.get_secret_value(SecretId=f"local-rds-internal/{name}")["SecretString"]
+        value = json.loads(text)["password"] if text.startswith("{") else text
+        assert len(value) >= 32
+        assert value not in output, f"the secret {name} is in the output"
     assert "make -s env" in password_hint
 
     # The login is asked for, the page is MLflow's, and a name that nobody derived is refused.
