@@ -1,4 +1,6 @@
-"""What MiniStack leaves out and AWS does: details it forgets, and the names of parameters when it asks for a right."""
+"""What MiniStack leaves out and AWS does: details it forgets, a setting it does not know,
+and the names of parameters when it asks for a right.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,14 @@ import re
 from typing import Any
 
 from ministack.core import iam_actions
-from ministack.services import ec2
+from ministack.services import ec2, rds
 
 
 def fill() -> None:
     """Patch the services in place; once, before they serve."""
     _keep_flow_log_details()
     _name_parameters()
+    _know_force_ssl()
 
 
 def _keep_flow_log_details() -> None:
@@ -67,6 +70,28 @@ def _name_parameters() -> None:
         return f"arn:aws:ssm:{region}:{account}:parameter/{name}" if name else found
 
     iam_actions.extract_resource_arn = extract_resource_arn
+
+
+def _know_force_ssl() -> None:
+    defaults = rds._default_parameters_for_family
+
+    def with_force_ssl(family: str) -> list[dict[str, Any]]:
+        known = list(defaults(family))
+        if family.startswith("postgres"):
+            # Off, as up to PostgreSQL 14, so that a play that forgets it shows.
+            known.append(
+                {
+                    "name": "rds.force_ssl",
+                    "default": "0",
+                    "description": "Force SSL connections",
+                    "apply_type": "dynamic",
+                    "data_type": "boolean",
+                    "modifiable": True,
+                }
+            )
+        return known
+
+    rds._default_parameters_for_family = with_force_ssl
 
 
 def _handlers(service: Any, action: str) -> dict[str, Any]:
