@@ -32,7 +32,8 @@ def nat_routes(results: list[dict[str, Any]], index: int) -> list[dict[str, str]
 
 
 def _item(result: dict[str, Any]) -> dict[str, Any]:
-    return result[result["ansible_loop_var"]]
+    item: dict[str, Any] = result[result["ansible_loop_var"]]
+    return item
 
 
 class FilterModule:
