@@ -80,6 +80,8 @@ def main() -> int:
                 **up.deployer_credentials(aws.ensure_deployer(), os.environ),
                 "MLFLOW_LOCAL_CERTIFICATE_ARN": aws.ensure_certificate(),
                 "MOLECULE_EPHEMERAL_DIRECTORY": f"{scratch}/molecule",
+                # The tests read as the account's owner, for the deployer may not see all that could be left.
+                **dict(zip(("OWNER_ACCESS_KEY", "OWNER_SECRET_KEY"), config.root_keys(), strict=True)),
                 "MOLECULE_CHANGES": f"{scratch}/changes.jsonl",
                 "ANSIBLE_FORKS": "4",
                 "PYTHONPATH": str(ROOT / "tests/compiled"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,12 @@ def aws() -> Callable[[str], Any]:
 
     def client(service: str) -> Any:
         if service not in clients:
-            clients[service] = boto3.client(service)
+            clients[service] = boto3.client(
+                service,
+                aws_access_key_id=os.environ["OWNER_ACCESS_KEY"],
+                aws_secret_access_key=os.environ["OWNER_SECRET_KEY"],
+                aws_session_token="",
+            )
         return clients[service]
 
     return client
