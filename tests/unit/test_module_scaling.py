@@ -133,7 +133,14 @@ def test_drift_is_repaired_where_it_is(run: Run) -> None:
     assert run(**PRESENT)[0]["changed"] is False
 
 
-def test_a_missing_service_fails_only_outside_a_check(run: Run) -> None:
+def test_a_missing_service_fails_only_outside_a_check(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moto.applicationautoscaling import models
+
+    def refuse(_backend: object, resource: str) -> bool:
+        raise models.AWSValidationException(f"ECS service doesn't exist: {resource}")
+
+    # As moto does it, unless a test of local/ has already taken this check away from the process.
+    monkeypatch.setattr(models.ApplicationAutoscalingBackend, "_ecs_service_exists_for_target", refuse)
     client("ecs").create_cluster(clusterName="team-a")
     predicted, writes = run(check=True, **PRESENT)
     assert (predicted["changed"], writes) == (True, [])
