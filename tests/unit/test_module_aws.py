@@ -63,6 +63,7 @@ def modules() -> dict[str, ModuleType]:
         "ssm_parameters",
         "s3_access_log",
         "lb_attributes",
+        "lb_listeners",
         "lb_target_group",
         "nat_gateway",
     ):
@@ -743,7 +744,7 @@ def test_access_log_of_a_missing_bucket(run: Run) -> None:
     assert answer["msg"].startswith("Could not read the logging of bucket team-a-none: ")
 
 
-# --- lb_target_group, lb_attributes ----------------------------------------------------------------------------------
+# --- lb_target_group, lb_listeners, lb_attributes --------------------------------------------------------------------
 
 
 def test_target_group_four_steps_drift_and_absence(run: Run) -> None:
@@ -797,6 +798,61 @@ def test_load_balancer_attributes_of_a_missing_one(run: Run) -> None:
     }
     assert run("lb_attributes", check=True, **arguments)["changed"] is True
     assert run("lb_attributes", **arguments)["msg"].startswith("Could not read the attributes of arn:aws:")
+
+
+def make_balancer() -> tuple[str, str]:
+    """Return the ARNs of a load balancer and of a target group in one network."""
+    made = make_network()
+    elb = client("elbv2")
+    balancer = elb.create_load_balancer(Name=STACK, Subnets=list(made["subnets"].values()))["LoadBalancers"][0]
+    group = elb.create_target_group(Name=STACK, Protocol="HTTP", Port=5000, VpcId=made["vpc_id"])["TargetGroups"][0]
+    return balancer["LoadBalancerArn"], group["TargetGroupArn"]
+
+
+def listener(port: int, target_group: str) -> dict[str, Any]:
+    """Return a listener as the role gives it."""
+    forward = {"Type": "forward", "TargetGroupArn": target_group}
+    return {"Protocol": "HTTP", "Port": port, "DefaultActions": [forward]}
+
+
+def test_listeners_four_steps_drift_and_removal(run: Run) -> None:
+    arn, group = make_balancer()
+    elb = client("elbv2")
+    moved = {"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}}
+    for listeners, ports, writes in (
+        ([listener(80, group)], [80], ["CreateListener"]),
+        ([{**listener(80, group), "DefaultActions": [moved]}], [80], ["ModifyListener"]),
+        ([listener(80, group), listener(8080, group)], [80, 8080], ["ModifyListener", "CreateListener"]),
+        ([listener(8080, group)], [80], ["DeleteListener"]),
+    ):
+        made = four_steps(run, "lb_listeners", load_balancer_arn=arn, listeners=listeners)
+        assert (made["changed_ports"], made.writes) == (ports, writes)
+        standing = elb.describe_listeners(LoadBalancerArn=arn)["Listeners"]
+        kinds = sorted((one["Port"], one["DefaultActions"][0]["Type"]) for one in standing)
+        assert kinds == [(one["Port"], one["DefaultActions"][0]["Type"]) for one in listeners]
+
+
+def test_listeners_do_not_mind_what_aws_adds(run: Run, modules: dict[str, ModuleType]) -> None:
+    arn, group = make_balancer()
+    ordered = listener(80, group)
+    ordered["DefaultActions"][0]["Order"] = 1
+    run("lb_listeners", load_balancer_arn=arn, listeners=[ordered])
+    (standing,) = client("elbv2").describe_listeners(LoadBalancerArn=arn)["Listeners"]
+    assert standing["DefaultActions"][0]["Order"] == 1
+    assert run("lb_listeners", load_balancer_arn=arn, listeners=[listener(80, group)])["changed"] is False
+    two = {**listener(80, group), "DefaultActions": [*listener(80, group)["DefaultActions"]] * 2}
+    assert not modules["lb_listeners"].has(standing, two)
+
+
+def test_listeners_of_a_missing_load_balancer_and_bad_ones(run: Run) -> None:
+    arn = "arn:aws:elasticloadbalancing:eu-west-1:000000000000:loadbalancer/app/team-a/00000000"
+    arguments = {"load_balancer_arn": arn, "listeners": [listener(80, "arn")]}
+    assert run("lb_listeners", check=True, **arguments)["changed"] is True
+    assert run("lb_listeners", **arguments)["msg"].startswith(f"Could not read the listeners of {arn}: ")
+    for bad in ([{"Protocol": "HTTP"}], [listener(80, "arn")] * 2):
+        refused = run("lb_listeners", load_balancer_arn=arn, listeners=bad)
+        assert refused["msg"] == "listeners needs a Port, a number, in each entry, and each number only once."
+        assert refused.calls == []
 
 
 # --- nat_gateway -----------------------------------------------------------------------------------------------------
