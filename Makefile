@@ -52,5 +52,5 @@ e2e: ## Run `make up` in a scratch clone with a real client
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) tests/run e2e
 
-docs: ## Write the generated tables
+docs: venv ## Write the generated tables
 	@$(IN_VENV) .venv/bin/python scripts/generate_docs.py

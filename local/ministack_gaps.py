@@ -17,6 +17,7 @@ def fill() -> None:
     _keep_flow_log_details()
     _name_parameters()
     _know_force_ssl()
+    _filter_endpoints()
 
 
 def _keep_flow_log_details() -> None:
@@ -92,6 +93,35 @@ def _know_force_ssl() -> None:
         return known
 
     rds._default_parameters_for_family = with_force_ssl
+
+
+def endpoint_matches(endpoint: dict[str, Any], filters: dict[str, list[str]]) -> bool:
+    """Whether a VPC endpoint passes the filters that this project uses; a filter that is not known passes nothing."""
+    known = {
+        "vpc-id": endpoint["VpcId"],
+        "service-name": endpoint["ServiceName"],
+        "vpc-endpoint-state": endpoint["State"],
+        "vpc-endpoint-type": endpoint["VpcEndpointType"],
+    }
+    asked = {name: values for name, values in filters.items() if not name.startswith("tag")}
+    mine = all(known.get(name) in values for name, values in asked.items())
+    return mine and bool(ec2._resource_matches_tag_filters(endpoint["VpcEndpointId"], filters))
+
+
+def _filter_endpoints() -> None:
+    handlers = _handlers(ec2, "DescribeVpcEndpoints")
+    describe = handlers["DescribeVpcEndpoints"]
+
+    def describe_vpc_endpoints(params: dict[str, Any]) -> Any:
+        filters = ec2._parse_filters(params)
+        asked = set(ec2._parse_member_list(params, "VpcEndpointId")) or set(ec2._vpc_endpoints)
+        left = [one for one in asked & set(ec2._vpc_endpoints) if endpoint_matches(ec2._vpc_endpoints[one], filters)]
+        # An identifier that nobody has, for an empty list would ask for all.
+        names = {f"VpcEndpointId.{at}": [name] for at, name in enumerate(sorted(left) or ["vpce-none"], 1)}
+        others = {name: value for name, value in params.items() if not name.startswith("VpcEndpointId.")}
+        return describe({**others, **names} if filters else params)
+
+    handlers["DescribeVpcEndpoints"] = describe_vpc_endpoints
 
 
 def _handlers(service: Any, action: str) -> dict[str, Any]:

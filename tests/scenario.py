@@ -1,45 +1,58 @@
 """Run the molecule scenario in an AWS of its own on this machine, and do not take molecule's word for it.
 
 Molecule exits 0 when it finds no test, when the folder of tests is missing, and when it runs another scenario.
-So every step of the sequence must have been seen to end well, and the tests themselves refuse to be few.
+So every step of the sequence must have been seen to end well, with tests, and no repetition may have changed anything.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 SCENARIO = "site"
+# The guard in the tests' conftest speaks only when pytest was started; this one when it was not.
+FEWEST = 80
+# What a shell may have set for another Ansible, molecule or pytest.
+FOREIGN = ("ANSIBLE_", "MOLECULE_", "PYTEST_")
+CHANGING = ("converge", "side_effect")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def missing_steps(output: str, sequence: list[str]) -> list[str]:
-    """The steps of `sequence` that `output`, molecule's log, does not show as executed and successful."""
+def complaints(output: str, sequence: list[str], changes: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with a scenario that molecule calls green; each a sentence.
+
+    `output` is molecule's log, `sequence` its steps, `changes` what the callback of that name wrote.
+    """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
-    done = re.findall(rf"{SCENARIO} ➜ (\w+): Executed: (\w+)", plain)
-    left = [step for step, result in done if result == "Successful"]
-    missing = []
-    for step in (entry.split()[0] for entry in sequence):
-        if step in left:
-            left.remove(step)
+    left = re.findall(rf"{SCENARIO} ➜ (\w+): Executed: Successful", plain)
+    wrong = []
+    for step in sequence:
+        action = step.split()[0]
+        if action in left:
+            left.remove(action)
         else:
-            missing.append(step)
-    return missing
+            wrong.append(f"The step '{step}' did not run to its end.")
+    summaries = [int(number) for number in re.findall(r"(\d+) passed", plain)]
+    verifications = sum(step.startswith("verify") for step in sequence)
+    if len(summaries) < verifications or sum(summaries) < FEWEST:
+        wrong.append(f"{summaries} tests passed in {verifications} verifications, at least {FEWEST} are expected.")
+    runs = list(dict.fromkeys(change["run"] for change in changes if not change["check"]))
+    if len(runs) != len(CHANGING):
+        wrong.append(f"{len(runs)} runs changed something; only {' and '.join(CHANGING)} may.")
+    return wrong
 
 
-def passed_tests(output: str) -> int:
-    """Number of passed tests in all pytest summaries of `output`."""
-    return sum(int(number) for number in re.findall(r"(\d+) passed", output))
-
-
-def run(environment: dict[str, str]) -> int:
-    """Run the scenario, its output passed on; 0 when every step ran and every test passed."""
+def run(environment: dict[str, str], changes: Path) -> int:
+    """Run the scenario, its output passed on; 0 when every step ran, every test passed and no repetition changed."""
     process = subprocess.Popen(
         ["molecule", "test", "--scenario-name", SCENARIO],
         cwd=ROOT,
@@ -50,22 +63,28 @@ def run(environment: dict[str, str]) -> int:
     )
     assert process.stdout is not None
     lines = []
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        lines.append(line)
-    output = "".join(lines)
-    code = process.wait()
-    sequence = yaml.safe_load((ROOT / "molecule" / SCENARIO / "molecule.yml").read_text())["scenario"]["test_sequence"]
-    missing = missing_steps(output, sequence)
-    if code or missing:
-        print(f"The scenario failed: molecule exited with {code}, steps that did not run to their end: {missing}.")
+    try:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if code:
+        print(f"The scenario failed: molecule exited with {code}.")
         return 1
-    print(f"scenario {SCENARIO}: {len(sequence)} steps, {passed_tests(output)} tests passed")
-    return 0
+    sequence = yaml.safe_load((ROOT / "molecule" / SCENARIO / "molecule.yml").read_text())["scenario"]["test_sequence"]
+    wrong = complaints("".join(lines), sequence, [json.loads(line) for line in changes.read_text().splitlines()])
+    print("\n".join(wrong) or f"scenario {SCENARIO}: {len(sequence)} steps, all as they should be")
+    return 1 if wrong else 0
 
 
 def main() -> int:
     """Start an AWS, run the scenario as the deployer, stop that AWS."""
+    # Else a cancelled run would leave its AWS behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="mlflow-scenario-") as scratch:
         os.environ["LOCAL_STATE"] = f"{scratch}/aws"
         # Only now: the folder above is read when this is imported.
@@ -74,20 +93,23 @@ def main() -> int:
         code_cache = f"{scratch}/code"
         os.mkdir(code_cache)
         tls.ensure()
-        emulators.start()
+        changes = Path(scratch, "changes.jsonl")
+        changes.touch()
+        shell = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         try:
+            emulators.start()
             environment = {
-                **up.deployer_credentials(aws.ensure_deployer(), os.environ),
+                **up.deployer_credentials(aws.ensure_deployer(), shell),
                 "MLFLOW_LOCAL_CERTIFICATE_ARN": aws.ensure_certificate(),
                 "MOLECULE_EPHEMERAL_DIRECTORY": f"{scratch}/molecule",
                 # The tests read as the account's owner, for the deployer may not see all that could be left.
                 **dict(zip(("OWNER_ACCESS_KEY", "OWNER_SECRET_KEY"), config.root_keys(), strict=True)),
-                "MOLECULE_CHANGES": f"{scratch}/changes.jsonl",
+                "MOLECULE_CHANGES": str(changes),
                 "ANSIBLE_FORKS": "4",
                 "PYTHONPATH": str(ROOT / "tests/compiled"),
                 "ZIP_CODE_CACHE": code_cache,
             }
-            return run(environment)
+            return run(environment, changes)
         finally:
             emulators.stop()
             config.say("the scenario's AWS is stopped")

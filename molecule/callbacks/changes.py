@@ -27,7 +27,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     CALLBACK_NEEDS_ENABLED = True
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Called by Ansible for every result that did not fail."""
+        """Called by Ansible for every result that did not fail; that of a loop only sums up its items."""
+        if "results" not in result._result:
+            self._write(result)
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        """Called by Ansible for every item of a loop that did not fail."""
+        self._write(result)
+
+    def _write(self, result: Any) -> None:
         path = os.environ.get("MOLECULE_CHANGES")
         if not path or not result.is_changed():
             return

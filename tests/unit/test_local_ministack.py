@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
-from ministack.services import alb
+from ministack.services import alb, ec2
 
 from local import ministack_gaps, ministack_server
 
@@ -86,3 +87,51 @@ def test_resource_of_a_log_request(body: dict[str, str], expected: str) -> None:
 )
 def test_a_right_on_parameters_is_asked_for_by_name(body: bytes, expected: str | None) -> None:
     assert ministack_gaps.parameter_resource(body) == expected
+
+
+@pytest.fixture
+def endpoints() -> Iterator[None]:
+    """Three endpoints in two VPCs."""
+    for name, vpc, service in (("vpce-1", "vpc-a", "s3"), ("vpce-2", "vpc-a", "logs"), ("vpce-3", "vpc-b", "s3")):
+        ec2._vpc_endpoints[name] = {
+            "VpcEndpointId": name,
+            "VpcEndpointType": "Gateway" if service == "s3" else "Interface",
+            "VpcId": vpc,
+            "ServiceName": service,
+            "State": "available",
+            "RouteTableIds": [],
+            "SubnetIds": [],
+            "OwnerId": "000000000000",
+        }
+    ec2._tags["vpce-3"] = [{"Key": "Stack", "Value": "b"}]
+    yield
+    ec2.reset()
+
+
+@pytest.mark.usefixtures("endpoints")
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, ["vpce-1", "vpce-2", "vpce-3"]),
+        ({"VpcEndpointId.1": ["vpce-2"]}, ["vpce-2"]),
+        ({"Filter.1.Name": ["vpc-id"], "Filter.1.Value.1": ["vpc-a"]}, ["vpce-1", "vpce-2"]),
+        ({"Filter.1.Name": ["vpc-id"], "Filter.1.Value.1": ["vpc-c"]}, []),
+        ({"Filter.1.Name": ["tag:Stack"], "Filter.1.Value.1": ["b"]}, ["vpce-3"]),
+        ({"Filter.1.Name": ["nobody-knows"], "Filter.1.Value.1": ["b"]}, []),
+        (
+            {
+                "VpcEndpointId.1": ["vpce-2"],
+                "VpcEndpointId.2": ["vpce-1"],
+                "Filter.1.Name": ["service-name"],
+                "Filter.1.Value.1": ["s3"],
+            },
+            ["vpce-1"],
+        ),
+    ],
+)
+def test_endpoints_are_filtered(asked: dict[str, list[str]], expected: list[str]) -> None:
+    ministack_gaps._filter_endpoints()
+    handler = ministack_gaps._handlers(ec2, "DescribeVpcEndpoints")["DescribeVpcEndpoints"]
+    body = handler(asked)[2]
+    found = re.findall(r"<vpcEndpointId>([^<]+)<", body.decode() if isinstance(body, bytes) else body)
+    assert sorted(found) == expected
