@@ -3,10 +3,12 @@
 .PHONY: help venv up env status logs down clean lint test unit molecule e2e docs
 
 PYTHON_FINDER := $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
-BOOTSTRAP := $(PYTHON_FINDER) local/bootstrap.py
+BOOTSTRAP := "$(PYTHON_FINDER)" local/bootstrap.py
 LOCAL := .venv/bin/python -m local
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 export STORAGE EXPOSURE PORT
+# Another project's packages must not get in the way of the pinned ones.
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'

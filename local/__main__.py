@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         choices.add_parser(name, help=text, description=text)
     chosen = parser.parse_args(arguments)
     os.chdir(config.ROOT)
+    config.forget_other_aws()
     try:
         COMMANDS[chosen.command][0]()
     except config.Trouble as trouble:
@@ -45,6 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output left; nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        config.complain(f"{where}{error.strerror or error}. This checkout must be yours to write, with free space.")
+        return 1
     return 0
 
 

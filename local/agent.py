@@ -11,11 +11,11 @@ import hashlib
 import json
 import logging
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -91,6 +91,9 @@ class Databases(threading.Thread):
                 self.first_pass.set()
             except AwsError as error:
                 LOG.warning("databases: %s", error)
+            except Exception:
+                # This thread is all that restarts a database.
+                LOG.exception("databases")
             self._end.wait(SLOW_POLL)
 
     def _tick(self, rds: Any) -> None:
@@ -101,7 +104,7 @@ class Databases(threading.Thread):
         for resource, wish in wanted.items():
             try:
                 note = self._ensure(resource, wish)
-            except (OSError, RuntimeError, ValueError, KeyError) as error:
+            except (OSError, RuntimeError, ValueError, KeyError, subprocess.SubprocessError) as error:
                 note = str(error)
             if note != self.notes.get(wish["name"]):
                 LOG.info("database %s: %s", wish["name"], note)
@@ -441,12 +444,11 @@ def _short(arn: str) -> str:
 # ---------------------------------------------------------------- the process
 
 
-def end_leftovers(path: Path = STATE) -> None:
+def end_leftovers() -> None:
     """End the tasks of an agent that died without ending them."""
-    for service in config.read_json(path).get("services", []):
-        for task in service["tasks"]:
-            if processes.stop(task["process"], 10):
-                LOG.info("ended task %s of an earlier life", task["id"][:8])
+    for record in tasks.leftovers():
+        if processes.stop(record, 10):
+            LOG.info("ended process %s of an earlier life", record["pid"])
     tasks.leftover_folders()
 
 
@@ -468,20 +470,20 @@ class Agent:
         patience = time.time() + 60
         while not self.ended.is_set():
             now = time.time()
-            self.services.observe(now)
+            self._guarded(lambda: self.services.observe(time.time()))
             # A server that starts before its database only fails and waits.
             if self.databases.first_pass.is_set() or now > patience:
                 self._guarded(lambda: self.services.tick(time.time()))
             if now - slow_at > SLOW_POLL:
                 self._guarded(self.fronts.tick)
                 slow_at = now
-            self.write_state()
+            self._guarded(self.write_state)
             self.ended.wait(POLL)
         LOG.info("going down")
         self.services.end()
         self.databases.end()
         self.loop.close()
-        self.write_state()
+        self._guarded(self.write_state)
 
     def _guarded(self, work: Any) -> None:
         try:

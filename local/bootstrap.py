@@ -10,6 +10,8 @@ matches its stamp is left alone, anything else, such as what an interrupted call
 # ruff: noqa: UP006, UP031, UP035, UP045
 
 import argparse
+import contextlib
+import fcntl
 import glob
 import hashlib
 import os
@@ -19,14 +21,20 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Callable, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SUITABLE = ((3, 13), (3, 12), (3, 11))
 NEEDED_BYTES = 3 * 1000**3
 STAMP = ".bootstrap"
 PROGRESS_EVERY = 15
-PROBE = "import sys, venv, ensurepip, ssl, sqlite3; print('%d.%d.%d|%s' % (sys.version_info[:3] + (sys.executable,)))"
+LOCK = ".venv.lock"
+# The interpreter below an environment, for the environment may be one that is about to be removed.
+PROBE = (
+    "import sys, venv, ensurepip, ssl, sqlite3;"
+    "print('%d.%d.%d|%s' % (sys.version_info[:3] + (getattr(sys, '_base_executable', None) or sys.executable,)))"
+)
+UNREACHABLE = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError")
 
 
 Version = Tuple[int, ...]
@@ -56,10 +64,11 @@ def probe(command: str) -> Probed:
     """(version, executable, None) of an interpreter that has what is needed, else (None, command, why not)."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: UP022 - capture_output is newer than the interpreters that must get here
             [command, "-c", PROBE],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             timeout=60,
             env=env,
             check=False,
@@ -130,6 +139,7 @@ class Maker(threading.Thread):
         self.files = files
         self.text = text
         self.onto = False
+        self.locks = ()  # type: Tuple[int, ...]
         self.error = None  # type: Optional[str]
         self.process = None  # type: Optional[subprocess.Popen[bytes]]
 
@@ -163,7 +173,13 @@ class Maker(threading.Thread):
         env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
         with tempfile.TemporaryFile() as out:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=ROOT
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=env,
+                cwd=ROOT,
+                pass_fds=self.locks,
             )
             code = self.process.wait()
             out.seek(0)
@@ -171,6 +187,8 @@ class Maker(threading.Thread):
         if code != 0:
             last = "\n  ".join(lines[-8:]) or "it said nothing"
             self.error = f"{self.label}: {what} failed; the end of its output:\n  {last}"
+            if any(word in line for line in lines for word in UNREACHABLE):
+                self.error = "The package index cannot be reached: check the network or the proxy, then run it again."
         return code == 0
 
 
@@ -224,6 +242,18 @@ def settled(folder: str, files: Sequence[str]) -> bool:
     )
 
 
+@contextlib.contextmanager
+def only_one() -> Iterator[int]:
+    """Hold the lock of the environments, waiting for whoever has it; gives its descriptor, which children keep."""
+    with open(os.path.join(ROOT, LOCK), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say("Waiting for another call that makes the environments.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock.fileno()
+
+
 def bootstrap(tests: bool) -> None:
     """Make what is missing. Raises Trouble."""
     tooling = ["requirements.txt", os.path.join("local", "requirements.txt")]
@@ -239,6 +269,12 @@ def bootstrap(tests: bool) -> None:
     tools_settled = settled(tool_folder, absolute(tooling)) or settled(tool_folder, absolute(with_tests))
     if not os.environ.get("PYTHON") and tools_settled and settled(server_folder, absolute(server)):
         return
+    with only_one() as lock:
+        make(tests, tooling, server, lock)
+
+
+def make(tests: bool, tooling: List[str], server: List[str], lock: int) -> None:
+    """Make what is missing, alone. Raises Trouble."""
     version, executable = choose(candidates(os.environ, os.path.expanduser("~")))
     makers = []
     for name, relative in ((".venv", tooling), (".venv-server", server)):
@@ -247,6 +283,7 @@ def bootstrap(tests: bool) -> None:
         text = stamp(version, executable, files)
         if not made(folder, text):
             makers.append(Maker(name, executable, files, text))
+            makers[-1].locks = (lock,)
     if makers and makers[0].label == ".venv":
         adjust(makers, version, executable, tests)
     if not makers:
@@ -265,7 +302,7 @@ def bootstrap(tests: bool) -> None:
     seconds = watch(makers)
     errors = [maker.error for maker in makers if maker.error]
     if errors:
-        raise Trouble("\n".join(errors))
+        raise Trouble("\n".join(dict.fromkeys(errors)))
     say(f"[{seconds:4.0f} s] {names} ready")
 
 
@@ -278,6 +315,9 @@ def main() -> int:
         bootstrap(chosen.tests)
     except Trouble as trouble:
         sys.stderr.write(f"{trouble}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or ROOT}: {error.strerror}. This checkout must be yours to write.\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; the next call begins again.\n")

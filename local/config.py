@@ -34,6 +34,7 @@ IMAGE_NAME = "local/mlflow"
 PUBLIC_DOMAIN = "mlflow.local.test"
 STORAGES = ("rds", "efs")
 EXPOSURES = ("internal", "public")
+NO_PROFILE = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
 class Trouble(Exception):
@@ -224,7 +225,14 @@ def stack_environment(current: Mapping[str, Any]) -> dict[str, str]:
 def own_environment(env: Mapping[str, str]) -> dict[str, str]:
     """`env` without anything that could lead a child to another AWS, MLflow or Python than ours."""
     mine = ("AWS_", "MLFLOW_", "PYTHON", "MINISTACK_", "MOTO_")
-    return {name: value for name, value in env.items() if not name.startswith(mine)}
+    return {**{name: value for name, value in env.items() if not name.startswith(mine)}, **NO_PROFILE}
+
+
+def forget_other_aws() -> None:
+    """Keep this process, too, from any other AWS: a profile that is missing, or asks for FIPS, would stop it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(NO_PROFILE)
 
 
 def say(text: str) -> None:

@@ -25,6 +25,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from local import config
 
 LOG = logging.getLogger("local.database")
@@ -127,13 +129,12 @@ class Server:
             os.chown(path, popen["user"], popen["group"])
 
     def pid(self) -> int | None:
-        """The process, or None when it does not run."""
+        """The process, or None when it does not run; a stranger who has the number now is not it."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split()[0])
-            os.kill(pid, 0)
-        except (OSError, ValueError, IndexError):
+            return pid if str(self.data) in psutil.Process(pid).cmdline() else None
+        except (OSError, ValueError, IndexError, psutil.Error):
             return None
-        return pid
 
     def start(self) -> None:
         """Make the data folder if there is none, and start the server unless it runs."""
@@ -155,8 +156,11 @@ class Server:
             self._run("pg_ctl", "start", "-w", "-s", "-D", str(self.data), "-l", log, "-o", options)
 
     def _initialize(self) -> None:
-        for leftover in self.data.iterdir():
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        """Make the data folder aside and put it in place whole: a half-made one looks like a finished one."""
+        for leftover in self.data.parent.glob(f"{self.data.name}.new.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        staging = Path(tempfile.mkdtemp(dir=self.data.parent, prefix=f"{self.data.name}.new."))
+        self._own(staging)
         password = secrets.token_hex(24)
         config.write_atomic(self.passfile, f"*:*:*:{SUPERUSER}:{password}\n", 0o600)
         self._own(self.passfile)
@@ -166,7 +170,7 @@ class Server:
                 out.write(password)
             self._own(Path(first))
             common = ("--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256")
-            arguments = ("-D", str(self.data), "-U", SUPERUSER, f"--pwfile={first}", *common)
+            arguments = ("-D", str(staging), "-U", SUPERUSER, f"--pwfile={first}", *common)
             try:
                 self._run("initdb", *arguments)
             except RuntimeError:
@@ -174,6 +178,8 @@ class Server:
                 self._run("initdb", *(part.replace("C.UTF-8", "C") for part in arguments))
         finally:
             Path(first).unlink(missing_ok=True)
+        shutil.rmtree(self.data)
+        staging.rename(self.data)
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run `statement` as superuser; it goes in by stdin, for it may hold a password."""

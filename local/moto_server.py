@@ -111,7 +111,11 @@ class Journal:
         """Repeat the calls of earlier lives."""
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         for line in lines:
-            call = json.loads(line)
+            try:
+                call = json.loads(line)
+            except ValueError:
+                # Half a line, from a crash in the middle of writing it.
+                continue
             self._send(call["target"], call["authorization"], call["body"])
 
     def _send(self, target: str, authorization: str, body: str) -> None:
@@ -149,7 +153,8 @@ class Journal:
             scope = env.get("HTTP_AUTHORIZATION", "").split(",")[0]
             entry = {"target": target, "authorization": scope, "body": raw.decode()}
             with open(self.path, "a") as out:
-                out.write(json.dumps(entry) + "\n")
+                # The line break comes first, so that half a line before it spoils no other.
+                out.write("\n" + json.dumps(entry))
         return answer
 
 

@@ -16,12 +16,15 @@ from local import config
 
 
 def identity(pid: int) -> dict[str, Any] | None:
-    """What tells this process from a later one with the same number: {pid, started, command}; None if it is gone."""
+    """What tells this process from a later one with the same number, and when it started; None if it is gone.
+
+    {pid, started (seconds since the epoch), command (list of str), folder (its working directory)}
+    """
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return {"pid": pid, "started": process.create_time(), "command": process.cmdline()}
+        return {"pid": pid, "started": process.create_time(), "command": process.cmdline(), "folder": process.cwd()}
     except psutil.Error:
         return None
 
@@ -29,13 +32,13 @@ def identity(pid: int) -> dict[str, Any] | None:
 def is_ours(record: Mapping[str, Any]) -> bool:
     """Whether the process that `record` (from `identity`) describes still runs, and is not a stranger.
 
-    A record without a command is of a process that may exec another program: there the start time alone decides.
+    The start time does not decide: the kernel's boot time, from which it is computed, moves with the clock. A record
+    without a command is of a process that may exec another program: it has a working directory of its own.
     """
     now = identity(int(record.get("pid", 0) or 0)) if record.get("pid") else None
     if now is None:
         return False
-    # A second of tolerance: the kernel's boot time, from which starts are computed, is adjusted with the clock.
-    if abs(now["started"] - record["started"]) >= 1.5:
+    if now["folder"] != record.get("folder"):
         return False
     # Without the first word: a framework build of Python on macOS replaces itself there.
     return record.get("command") is None or record["command"][1:] == now["command"][1:]
@@ -106,7 +109,7 @@ def settled_identity(process: subprocess.Popen[bytes]) -> dict[str, Any]:
         if record is None or record["command"]:
             break
         time.sleep(0.02)
-    return identity(process.pid) or {"pid": process.pid, "started": 0.0, "command": []}
+    return identity(process.pid) or {"pid": process.pid, "started": 0.0, "command": [], "folder": ""}
 
 
 def wait_ready(name: str, ready: Callable[[], bool], seconds: float) -> None:

@@ -22,6 +22,7 @@ import botocore.exceptions
 from local import aws, config, credentials, image, processes, rolling, taskdef
 
 LOG = logging.getLogger("local.tasks")
+RECORD = "process.json"
 LINE_LIMIT = 100_000
 BATCH_LIMIT = 500
 KEPT_LINES = 5_000
@@ -179,6 +180,7 @@ class Task:
             raise CannotStart(f"{command[0]}: {error.strerror}") from None
         # The entrypoint becomes the server by exec, so its command line is no part of its identity.
         self.record = {**processes.settled_identity(self._process), "command": None}
+        config.write_json(self.scratch / RECORD, self.record)
         self._pump = threading.Thread(target=self._read_output, args=(stream,), daemon=True)
         self._pump.start()
 
@@ -362,6 +364,11 @@ class Task:
             "registered": self.registered,
             "process": self.record,
         }
+
+
+def leftovers(folder: Path = config.RUN / "tasks") -> list[dict[str, Any]]:
+    """The processes, as `processes.identity` gives them, that an agent left which died without ending them."""
+    return [config.read_json(path) for path in sorted(folder.glob(f"*/{RECORD}"))]
 
 
 def leftover_folders(folder: Path = config.RUN / "tasks") -> None:

@@ -7,16 +7,18 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
 
-from local import aws, config, database, emulators, image, processes, tls
+from local import aws, config, database, emulators, image, processes, tasks, tls
 
 AGENT = "agent"
+# What a person may set for the play; the rest of ANSIBLE_* is of another project of theirs.
+ANSIBLE_KEPT = ("ANSIBLE_VERBOSITY", "ANSIBLE_FORCE_COLOR", "ANSIBLE_NOCOLOR")
 
 
 class Progress:
@@ -31,15 +33,20 @@ class Progress:
 
 
 @contextlib.contextmanager
-def only_one() -> Iterator[None]:
-    """Hold the checkout's lock. Raises Trouble where another command holds it."""
+def only_one() -> Iterator[int]:
+    """Hold the checkout's lock and give its descriptor: a child that has it keeps the lock, should we be killed.
+
+    Raises Trouble where another command holds it.
+    """
     config.RUN.mkdir(parents=True, exist_ok=True)
+    # Secrets lie below. Who may walk through, as PostgreSQL's user under root must, may not read.
+    config.STATE.chmod(config.STATE.stat().st_mode & ~0o066)
     with open(config.RUN / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise config.Trouble("Another `make up` or `make down` runs in this checkout: wait for it.") from None
-        yield
+        yield lock.fileno()
 
 
 def check_ground() -> None:
@@ -48,9 +55,10 @@ def check_ground() -> None:
     for program, target in ((tool, ".venv"), (config.SERVER_PYTHON, ".venv-server")):
         if not program.exists():
             raise config.Trouble(f"{target} is missing: run `make venv`.")
-    free = shutil.disk_usage(config.ROOT).free
+    place = next(folder for folder in (config.STATE, *config.STATE.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
     if free < 500_000_000:
-        raise config.Trouble(f"Only {free // 1_000_000} MB are free under {config.ROOT}: 500 MB are needed, make room.")
+        raise config.Trouble(f"Only {free // 1_000_000} MB are free under {place}: 500 MB are needed, make room.")
 
 
 def admin_environment(current: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, str]:
@@ -73,8 +81,9 @@ def admin_environment(current: Mapping[str, Any], env: Mapping[str, str]) -> dic
 def deployer_credentials(role: str, env: Mapping[str, str]) -> dict[str, str]:
     """The environment of whoever deploys: temporary credentials of `role`, and nothing of another AWS."""
     keys = aws.assume(role, "deployer")
+    own = config.own_environment(env)
     return {
-        **config.own_environment(env),
+        **{name: value for name, value in own.items() if not name.startswith("ANSIBLE_") or name in ANSIBLE_KEPT},
         **config.network_environment(),
         **config.no_proxy(env),
         "AWS_ACCESS_KEY_ID": keys["access_key"],
@@ -82,6 +91,10 @@ def deployer_credentials(role: str, env: Mapping[str, str]) -> dict[str, str]:
         "AWS_SESSION_TOKEN": keys["token"],
         "PATH": f"{config.TOOL_PYTHON.parent}{os.pathsep}{env.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(config.TOOL_PYTHON.parent.parent),
+        # By name: Ansible ignores the one in the working directory where everybody may write there.
+        "ANSIBLE_CONFIG": str(config.ROOT / "ansible.cfg"),
+        # Ansible does not start in a locale without UTF-8, or in one that this machine lacks.
+        "LC_ALL": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8",
     }
 
 
@@ -149,11 +162,12 @@ def prepare(stack: config.Stack, progress: Progress) -> tuple[dict[str, Any], st
     return current, role
 
 
-def converge(current: Mapping[str, Any], role: str) -> None:
-    """Run the play as the deployer, its output on our own. Raises Trouble when it fails."""
+def converge(current: Mapping[str, Any], role: str, lock: int) -> None:
+    """Run the play as the deployer, its output on our own; it inherits `lock`. Raises Trouble when it fails."""
     program = config.TOOL_PYTHON.parent / "ansible-playbook"
     command = [str(program), "-i", "inventories/local", "site.yml"]
-    done = subprocess.run(command, cwd=config.ROOT, env=deployer_environment(current, role, os.environ), check=False)
+    env = deployer_environment(current, role, os.environ)
+    done = subprocess.run(command, cwd=config.ROOT, env=env, pass_fds=(lock,), check=False)
     emulators.save()
     if done.returncode:
         raise config.Trouble(
@@ -174,12 +188,12 @@ def up() -> None:
     """The whole of `make up`."""
     stack = config.Stack.wanted(os.environ)
     check_ground()
-    with only_one():
+    with only_one() as lock:
         progress = Progress()
         try:
             current, role = prepare(stack, progress)
             progress(f"ansible-playbook -i inventories/local site.yml, stack {stack.name}")
-            converge(current, role)
+            converge(current, role, lock)
             progress("a client from outside, through the load balancer")
             prove(current)
         except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
@@ -211,14 +225,10 @@ def down() -> None:
 
 def _end_agents_children() -> None:
     """End what an agent that died before us has left."""
-    state = config.read_json(config.RUN / "agent.json")
-    for service in state.get("services", []):
-        for task in service["tasks"]:
-            processes.stop(task["process"], 20)
-    if any(one.get("process") and processes.is_ours(one["process"]) for one in state.get("databases", [])):
-        for one in state["databases"]:
-            if one.get("data"):
-                database.Server(Path(one["data"])).stop()
+    for record in tasks.leftovers():
+        processes.stop(record, 20)
+    for running in (config.STATE / "rds").glob("*/postmaster.pid"):
+        database.Server(running.parent).stop()
     (config.RUN / "agent.json").unlink(missing_ok=True)
 
 

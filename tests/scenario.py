@@ -92,6 +92,7 @@ def main() -> int:
 
         code_cache = f"{scratch}/code"
         os.mkdir(code_cache)
+        config.forget_other_aws()
         tls.ensure()
         changes = Path(scratch, "changes.jsonl")
         changes.touch()

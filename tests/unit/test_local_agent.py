@@ -9,6 +9,7 @@ import pytest
 
 from local import config, rolling, status, taskdef
 from local.rolling import HEALTHY, STARTING, STOPPING, Decision, Task, Wish
+from local.tasks import RECORD, leftovers
 
 SECRET = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:stack/database-AbCdEf"
 
@@ -232,6 +233,13 @@ def test_patience_follows_the_definition() -> None:
     assert taskdef.patience(slow, 0) == (350.0, 50.0)
     assert taskdef.patience(definition(), 600) == (600.0, 90.0)
     assert taskdef.patience(definition(), 0) == (240.0, 90.0)
+
+
+def test_what_an_agent_left_is_known_from_its_own_record(tmp_path: Path) -> None:
+    assert leftovers(tmp_path / "none") == []
+    config.write_json(tmp_path / "one" / RECORD, {"pid": 7})
+    (tmp_path / "two").mkdir()
+    assert leftovers(tmp_path) == [{"pid": 7}]
 
 
 def test_status_shows_restarts() -> None:

@@ -194,6 +194,19 @@ def test_old_interpreters_can_read_the_file() -> None:
     assert "from __future__ import annotations" not in source
 
 
+def test_an_environments_interpreter_is_its_base(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    executable = bootstrap.probe(str(tmp_path / "env/bin/python"))[1]
+    assert tmp_path not in Path(executable).parents
+
+
+def test_a_network_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    maker = bootstrap.Maker(".venv", sys.executable, [], "")
+    script = "import sys; sys.exit('WARNING: Retrying after connection broken by NewConnectionError(...)')"
+    assert not maker._call("pip install", [sys.executable, "-c", script])
+    assert maker.error == "The package index cannot be reached: check the network or the proxy, then run it again."
+
+
 def test_a_missing_interpreter_is_one_sentence_on_stderr() -> None:
     env = {"PATH": "/nonexistent", "HOME": "/nonexistent", "PYTHON": "/nonexistent/python"}
     done = subprocess.run([sys.executable, bootstrap.__file__], env=env, capture_output=True, text=True, check=False)

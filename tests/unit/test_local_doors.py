@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import socket
 import ssl
 import struct
@@ -144,6 +145,24 @@ def test_wanted_databases() -> None:
 def test_sql_quoting() -> None:
     assert database.literal("a'b\\c") == " E'a''b\\\\c'"
     assert database.identifier('a"b') == '"a""b"'
+
+
+def test_a_database_recovers_from_a_crash_while_it_was_made(tmp_path: Path) -> None:
+    server = database.Server(tmp_path / "db")
+    (server.data / "base").mkdir(parents=True)
+    (tmp_path / "db.new.left").mkdir()
+    # The number of a process that is not PostgreSQL, as after a restart of the machine.
+    (server.data / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    assert server.pid() is None
+    server.stop()
+    server.start()
+    try:
+        assert server.pid()
+        assert server.sql("SELECT 1;").strip() == "1"
+        assert not list(tmp_path.glob("db.new.*"))
+    finally:
+        server.stop()
+    assert server.pid() is None
 
 
 def test_socket_names_stay_short(tmp_path: Path) -> None:

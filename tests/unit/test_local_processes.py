@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from local import config, image, processes, tls
+from local import __main__ as commands
+from local import aws, config, image, processes, tls, up
 
 
 def test_ports_are_chosen_once_and_differ(tmp_path: Path) -> None:
@@ -61,7 +62,53 @@ def test_unknown_stack_is_one_sentence(name: str, value: str) -> None:
 
 def test_children_see_nothing_of_another_aws() -> None:
     given = {"AWS_PROFILE": "prod", "MLFLOW_TRACKING_URI": "x", "PYTHONPATH": "y", "PATH": "z", "HOME": "h"}
-    assert config.own_environment(given) == {"PATH": "z", "HOME": "h"}
+    assert config.own_environment(given) == {"PATH": "z", "HOME": "h", **config.NO_PROFILE}
+
+
+def test_this_process_forgets_another_aws_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"AWS_PROFILE": "prod", "AWS_USE_FIPS_ENDPOINT": "true", "HOME": "h"})
+    config.forget_other_aws()
+    assert os.environ == {"HOME": "h", **config.NO_PROFILE}
+
+
+def test_the_play_gets_its_own_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws, "assume", lambda *_: {"access_key": "a", "secret_key": "b", "token": "c"})
+    monkeypatch.setattr(config, "network_environment", dict)
+    shell = {"ANSIBLE_CONFIG": "/elsewhere", "ANSIBLE_STDOUT_CALLBACK": "x", "ANSIBLE_VERBOSITY": "2", "LC_ALL": "C"}
+    given = up.deployer_credentials("role", shell)
+    assert {name: value for name, value in given.items() if name.startswith("ANSIBLE_")} == {
+        "ANSIBLE_CONFIG": str(config.ROOT / "ansible.cfg"),
+        "ANSIBLE_VERBOSITY": "2",
+    }
+    assert given["LC_ALL"].endswith("UTF-8")
+
+
+def test_trouble_with_files_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise PermissionError(13, "Permission denied", "/checkout/.local/run/lock")
+
+    monkeypatch.setattr(config, "forget_other_aws", lambda: None)
+    monkeypatch.setitem(commands.COMMANDS, "up", (refuse, ""))
+    assert commands.main(["up"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("/checkout/.local/run/lock: Permission denied. ")
+    assert len(error.splitlines()) == 1
+
+
+def test_a_child_keeps_the_lock_and_others_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "STATE", tmp_path)
+    monkeypatch.setattr(config, "RUN", tmp_path / "run")
+    with up.only_one() as lock:
+        child = subprocess.Popen(["sleep", "60"], pass_fds=(lock,))
+    assert tmp_path.stat().st_mode & 0o066 == 0
+    with pytest.raises(config.Trouble, match="Another `make up`"), up.only_one():
+        pass
+    child.kill()
+    child.wait()
+    with up.only_one():
+        pass
 
 
 def test_no_proxy_keeps_the_callers_entries() -> None:
@@ -100,10 +147,13 @@ def test_a_stranger_with_the_same_number_is_left_alone() -> None:
     mine = processes.identity(os.getpid())
     assert mine
     assert processes.is_ours(mine)
-    assert not processes.is_ours({**mine, "started": mine["started"] - 60})
+    # The clock may have been set since.
+    assert processes.is_ours({**mine, "started": mine["started"] - 60})
+    assert not processes.is_ours({**mine, "folder": "/elsewhere"})
+    assert not processes.is_ours({**mine, "folder": "/elsewhere", "command": None})
     assert not processes.is_ours({**mine, "command": ["python", "-m", "other"]})
     assert processes.is_ours({**mine, "command": None})
-    assert not processes.stop({**mine, "started": 1.0}, 0)
+    assert not processes.stop({**mine, "folder": "/elsewhere"}, 0)
     assert not processes.is_ours({})
 
 

@@ -92,6 +92,15 @@ def test_targets_policies_and_tags_survive_a_restart(tmp_path: Path) -> None:
     assert call(third, "ListTagsForResource", {"ResourceARN": arn})[0] == 400
 
 
+def test_half_a_line_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    call(server(path), "RegisterScalableTarget", {**NAMES, "MinCapacity": 1, "MaxCapacity": 2})
+    path.write_text(path.read_text() + '\n{"target": "AnyScaleFr')
+    call(server(path), "RegisterScalableTarget", {**NAMES, "MinCapacity": 1, "MaxCapacity": 5})
+    targets = call(server(path), "DescribeScalableTargets", {"ServiceNamespace": "ecs"})[1]["ScalableTargets"]
+    assert [one["MaxCapacity"] for one in targets] == [5]
+
+
 def test_a_refused_call_is_not_repeated(tmp_path: Path) -> None:
     application = server(tmp_path / "journal")
     assert call(application, "DeregisterScalableTarget", NAMES)[0] == 400
