@@ -1,4 +1,4 @@
-# `make up` and `make test` need git, make and Python 3.11 or newer, nothing else.
+# `make up` and `make test` need git, make and Python 3.11, 3.12 or 3.13, nothing else.
 .DEFAULT_GOAL := help
 .PHONY: help venv up env status logs down clean lint test unit molecule e2e docs
 
