@@ -19,6 +19,7 @@ from local import aws, config, database, emulators, image, processes, tasks, tls
 AGENT = "agent"
 # What a person may set for the play; the rest of ANSIBLE_* is of another project of theirs.
 ANSIBLE_KEPT = ("ANSIBLE_VERBOSITY", "ANSIBLE_FORCE_COLOR", "ANSIBLE_NOCOLOR")
+FAST = "MLFLOW_FAST"
 
 
 class Progress:
@@ -84,6 +85,7 @@ def deployer_credentials(role: str, env: Mapping[str, str]) -> dict[str, str]:
     own = config.own_environment(env)
     return {
         **{name: value for name, value in own.items() if not name.startswith("ANSIBLE_") or name in ANSIBLE_KEPT},
+        **({FAST: env[FAST]} if FAST in env else {}),
         **config.network_environment(),
         **config.no_proxy(env),
         "AWS_ACCESS_KEY_ID": keys["access_key"],

@@ -90,8 +90,6 @@ def main() -> int:
         # Only now: the folder above is read when this is imported.
         from local import aws, config, emulators, tls, up
 
-        code_cache = f"{scratch}/code"
-        os.mkdir(code_cache)
         config.forget_other_aws()
         tls.ensure()
         changes = Path(scratch, "changes.jsonl")
@@ -107,8 +105,6 @@ def main() -> int:
                 **dict(zip(("OWNER_ACCESS_KEY", "OWNER_SECRET_KEY"), config.root_keys(), strict=True)),
                 "MOLECULE_CHANGES": str(changes),
                 "ANSIBLE_FORKS": "4",
-                "PYTHONPATH": str(ROOT / "tests/compiled"),
-                "ZIP_CODE_CACHE": code_cache,
             }
             return run(environment, changes)
         finally:

@@ -20,10 +20,13 @@ def tags(resource: dict[str, Any]) -> dict[str, str]:
 def standing(aws: Aws) -> set[tuple[str, str]]:
     """(stack by tag or by name, kind and identifier) of what costs money, holds data or lets traffic through."""
     ec2 = aws("ec2")
+    vpcs = ec2.describe_vpcs()["Vpcs"]
+    # By the VPC, for its default security group has no tag of ours.
+    owner = {one["VpcId"]: tags(one).get("Stack", "") for one in vpcs}
     network = [
-        (tags(one).get("Stack", ""), one[key])
+        (owner.get(one.get("VpcId", ""), tags(one).get("Stack", "")), one[key])
         for answer, key in (
-            (ec2.describe_vpcs()["Vpcs"], "VpcId"),
+            (vpcs, "VpcId"),
             (ec2.describe_subnets()["Subnets"], "SubnetId"),
             (ec2.describe_security_groups()["SecurityGroups"], "GroupId"),
             (ec2.describe_vpc_endpoints()["VpcEndpoints"], "VpcEndpointId"),
@@ -54,6 +57,7 @@ def services(aws: Aws, cluster: str) -> list[str]:
 def destroy(*options: str) -> subprocess.CompletedProcess[str]:
     """Run the playbook for one stack as the deployer; the scenario does not count what it changes."""
     environment = {name: value for name, value in os.environ.items() if name != "MOLECULE_CHANGES"}
+    environment |= {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
     inventory = os.path.join(os.environ["MOLECULE_SCENARIO_DIRECTORY"], "inventory")
     command = ["ansible-playbook", "-i", inventory, "playbooks/destroy.yml", "--limit", STACK, *options]
     root = os.environ["MOLECULE_PROJECT_DIRECTORY"]
@@ -63,7 +67,8 @@ def destroy(*options: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("options", "code", "sentence"),
     [
-        (["-e", "mlflow_destroy_confirm=another"], 2, f"pass -e mlflow_destroy_confirm=mol-{STACK}"),
+        (["-e", "mlflow_destroy_confirm=another"], 2, f"the stack is mol-{STACK}"),
+        (["-e", "mlflow_destroy_confirm="], 2, f"pass -e mlflow_destroy_confirm=mol-{STACK}"),
         (["-e", '{"mlflow_deletion_protection": true}'], 2, "set it to false, run site.yml, then destroy again"),
         (["--check"], 0, "failed=0"),
     ],
