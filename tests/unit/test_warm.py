@@ -33,6 +33,9 @@ VOLATILE = (
     (r"\bj\d+\.\d+\b|0x[0-9a-f]{6,}", "JOB"),
     (r'File "[^"]*?(\w+\.py)"', r"File \1"),
     (r"  File (AnsiballZ_\w+|warm_server)\.py, line .*\n(    .*\n)+", ""),
+    # Of code from an archive, older versions of Python do not show the line, or do not mark what failed in it.
+    (r"\n +[~^]+(?=\n)", ""),
+    (r"(  File \S+\.py, line \d+, in .*)\n    .*(?=\n)", r"\1"),
 )
 
 
@@ -53,7 +56,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def play(project: Path, fast: bool, book: str = "play.yml", **environment: str) -> tuple[int, list[Any], str]:
     """(exit code, results in order, output) of one run, with whatever AWS and Ansible the shell has left out."""
-    results = project / f"results-{fast}.jsonl"
+    results = project / f"{Path(book).stem}-{fast}.jsonl"
     results.unlink(missing_ok=True)
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "ANSIBLE_", "MLFLOW_"))}
     settings = {
