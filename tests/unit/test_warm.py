@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from moto.server import ThreadedMotoServer
 
 ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).parent / "warm"
+PROGRAM = str(Path(sys.executable).with_name("ansible-playbook"))
 SECRET = "hunter2-very-secret"
 
 # What differs between any two runs, or says where a module's code lies and what called it.
@@ -54,12 +56,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def play(project: Path, fast: bool, book: str = "play.yml", **environment: str) -> tuple[int, list[Any], str]:
-    """(exit code, results in order, output) of one run, with whatever AWS and Ansible the shell has left out."""
-    results = project / f"{Path(book).stem}-{fast}.jsonl"
-    results.unlink(missing_ok=True)
+def settings(project: Path, fast: bool, results: Path) -> dict[str, str]:
+    """The environment of a run, with whatever AWS and Ansible the shell has left out."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "ANSIBLE_", "MLFLOW_"))}
-    settings = {
+    return clean | {
         "ANSIBLE_LIBRARY": "plugins/modules",
         "ANSIBLE_ACTION_PLUGINS": "plugins/action",
         "ANSIBLE_CALLBACK_PLUGINS": "plugins/callback",
@@ -69,15 +69,15 @@ def play(project: Path, fast: bool, book: str = "play.yml", **environment: str) 
         "RESULTS": str(results),
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    program = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [str(program), "-i", "hosts", book],
-        cwd=project,
-        env={**clean, **settings, **environment},
-        text=True,
-        capture_output=True,
-        check=False,
-    )
+
+
+def play(project: Path, fast: bool, book: str = "play.yml", **environment: str) -> tuple[int, list[Any], str]:
+    """(exit code, results in order, output) of one run."""
+    results = project / f"{Path(book).stem}-{fast}.jsonl"
+    results.unlink(missing_ok=True)
+    env = settings(project, fast, results) | environment
+    command = [PROGRAM, "-i", "hosts", book]
+    done = subprocess.run(command, cwd=project, env=env, text=True, capture_output=True, check=False)
     lines = results.read_text().splitlines() if results.exists() else []
     return done.returncode, [json.loads(line) for line in lines], done.stdout + done.stderr
 
@@ -212,14 +212,40 @@ def ours(project: Path) -> list[str]:
 
 def test_a_timeout_ends_the_module(project: Path) -> None:
     begin = time.monotonic()
-    tasks = "    - odd: {way: sleep}\n      timeout: 2\n"
+    tasks = "    - odd: {way: sleep 30}\n      timeout: 2\n"
     code, _, output = play(project, True, write(project, "slow.yml", tasks))
     assert code == 2, output
     assert time.monotonic() - begin < 25
 
 
+def test_an_interrupt_ends_it_as_it_ends_ansible(project: Path) -> None:
+    book = write(project, "interrupted.yml", "    - probe:\n    - odd: {way: sleep 9}\n")
+    codes = []
+    for fast in (False, True):
+        results = project / f"interrupted-{fast}.jsonl"
+        env = settings(project, fast, results)
+        # A session of its own, as a terminal's; what the keyboard sends goes to all in it.
+        run = subprocess.Popen(
+            [PROGRAM, "-i", "hosts", book],
+            cwd=project,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while not results.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(3)
+        os.killpg(run.pid, signal.SIGINT)
+        output = run.communicate(timeout=25)[0].decode()
+        codes.append((run.returncode, "Traceback" in output))
+    assert codes[0] == codes[1]
+
+
 def test_nothing_is_left_running(project: Path) -> None:
-    deadline = time.monotonic() + 10
+    # As with Ansible, a module whose playbook was interrupted runs to its end; that of the test above sleeps.
+    deadline = time.monotonic() + 40
     while ours(project) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert ours(project) == []

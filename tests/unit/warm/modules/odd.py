@@ -51,8 +51,8 @@ def main() -> None:
     if way == "thread":
         threading.Thread(target=late, args=(module,)).start()
         sys.exit(0)
-    if way == "sleep":
-        time.sleep(30)
+    if way.startswith("sleep "):
+        time.sleep(float(way.split()[1]))
     module.exit_json(changed=False, way=way)
 
 
