@@ -152,11 +152,7 @@ class Databases(threading.Thread):
         for name, note in sorted(self.notes.items()):
             one = standing.get(name)
             pid = one.server.pid() if one else None
-            record = {**(processes.identity(pid) or {}), "command": None} if pid else {}
-            data = str(one.server.data) if one else ""
-            found.append(
-                {"name": name, "state": note, "port": one.door.port if one else 0, "process": record, "data": data}
-            )
+            found.append({"name": name, "state": note, "port": one.door.port if one else 0, "pid": pid})
         return found
 
 

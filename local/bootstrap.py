@@ -130,7 +130,7 @@ def made(folder: str, text: str) -> bool:
 class Maker(threading.Thread):
     """Makes one environment; `error` is a sentence if that failed."""
 
-    def __init__(self, name: str, executable: str, files: List[str], text: str) -> None:
+    def __init__(self, name: str, executable: str, files: List[str], text: str, locks: Tuple[int, ...] = ()) -> None:
         threading.Thread.__init__(self)
         self.daemon = True
         self.folder = os.path.join(ROOT, name)
@@ -139,7 +139,7 @@ class Maker(threading.Thread):
         self.files = files
         self.text = text
         self.onto = False
-        self.locks = ()  # type: Tuple[int, ...]
+        self.locks = locks
         self.error = None  # type: Optional[str]
         self.process = None  # type: Optional[subprocess.Popen[bytes]]
 
@@ -282,8 +282,7 @@ def make(tests: bool, tooling: List[str], server: List[str], lock: int) -> None:
         files = absolute(relative)
         text = stamp(version, executable, files)
         if not made(folder, text):
-            makers.append(Maker(name, executable, files, text))
-            makers[-1].locks = (lock,)
+            makers.append(Maker(name, executable, files, text, (lock,)))
     if makers and makers[0].label == ".venv":
         adjust(makers, version, executable, tests)
     if not makers:

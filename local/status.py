@@ -72,7 +72,7 @@ def status() -> None:
         age = f"runs, {_age(now - record['started'])}" if record else "stopped"
         rows.append([name, str(record["pid"]) if record else "-", age])
     for one in state.get("databases", []):
-        pid = str(one["process"].get("pid", "-"))
+        pid = str(one["pid"] or "-")
         rows.append([f"postgresql {one['name']}", pid, f"{one['state']}, port {one['port']}"])
     config.say(table(rows))
     if state.get("services"):

@@ -362,7 +362,6 @@ class Task:
             "port": self.port,
             "started": self.started,
             "registered": self.registered,
-            "process": self.record,
         }
 
 

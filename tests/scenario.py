@@ -45,7 +45,7 @@ def complaints(output: str, sequence: list[str], changes: list[dict[str, Any]]) 
     verifications = sum(step.startswith("verify") for step in sequence)
     if len(summaries) < verifications or sum(summaries) < FEWEST:
         wrong.append(f"{summaries} tests passed in {verifications} verifications, at least {FEWEST} are expected.")
-    runs = list(dict.fromkeys(change["run"] for change in changes if not change["check"]))
+    runs = {change["run"] for change in changes if not change["check"]}
     if len(runs) != len(CHANGING):
         wrong.append(f"{len(runs)} runs changed something; only {' and '.join(CHANGING)} may.")
     return wrong

@@ -58,6 +58,7 @@ class ActionModule(_stock_normal.ActionModule):  # type: ignore[misc, name-defin
     # (socket to the server, folder of the collections it has loaded), set by the callback of that name.
     warm: tuple[socket.socket, str] | None = None
     _module: Module | None = None
+    _environment: dict[str, str]
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> Any:
         """Run the task's module."""
@@ -75,9 +76,9 @@ class ActionModule(_stock_normal.ActionModule):  # type: ignore[misc, name-defin
         # With sys.executable the module's interpreter is the one that the server runs.
         if self._templar.template(task_vars.get("ansible_python_interpreter")) != sys.executable:
             return None
-        environment: dict[str, str] = {}
-        self._compute_environment_string(environment)
-        if any(name.startswith(READ_AT_START) for name in environment):
+        self._environment = {}
+        self._compute_environment_string(self._environment)
+        if any(name.startswith(READ_AT_START) for name in self._environment):
             return None
         return find(self._shared_loader_obj.module_loader, self._task, self.warm[1])
 
@@ -96,8 +97,6 @@ class ActionModule(_stock_normal.ActionModule):  # type: ignore[misc, name-defin
     def _configure_module(self, module_name: str, module_args: Any, task_vars: Any) -> Any:
         if self._module is None:
             return super()._configure_module(module_name, module_args, task_vars)
-        environment: dict[str, str] = {}
-        self._compute_environment_string(environment)
         encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
         request = {
             "module": self._module.name,
@@ -105,7 +104,7 @@ class ActionModule(_stock_normal.ActionModule):  # type: ignore[misc, name-defin
             "own": self._module.own,
             "parameters": json.dumps({"ANSIBLE_MODULE_ARGS": module_args}, cls=encoder),
             "folder": self._loader.get_basedir(),
-            "environment": {**os.environ, **{name: str(value) for name, value in environment.items()}},
+            "environment": {**os.environ, **{name: str(value) for name, value in self._environment.items()}},
         }
         built = _BuiltModule(
             b_module_data=json.dumps(request).encode(errors="surrogateescape"),

@@ -56,7 +56,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Called by Ansible before it forks its first worker."""
+        if sys.platform != "linux" or os.environ.get("MLFLOW_FAST") == "0":
+            return
         action = action_loader.get("ansible.legacy.normal", class_only=True)
         root = collections_root()
-        if hasattr(action, "warm") and root and sys.platform == "linux" and os.environ.get("MLFLOW_FAST") != "0":
+        if hasattr(action, "warm") and root:
             action.warm = (start(root), root)
