@@ -1,0 +1,1 @@
+"""Measures the playbooks against Terraform, stock Ansible and bare boto3; `make bench`."""
