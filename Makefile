@@ -1,6 +1,6 @@
 # `make up` and `make test` need git, make and Python 3.11, 3.12 or 3.13, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help venv up env status logs down clean lint test unit molecule e2e docs
+.PHONY: help venv up env status logs down clean lint test unit speed calls molecule e2e bench docs
 
 PYTHON_FINDER := $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
 BOOTSTRAP := "$(PYTHON_FINDER)" local/bootstrap.py
@@ -34,7 +34,7 @@ down: ## Stop all of it; the data stays
 clean: ## Stop all of it and remove the data
 	@$(LOCAL) clean
 
-test: ## Run every test: lint, unit, scenarios, end to end
+test: ## Run every test: lint, unit, speed, scenarios, end to end
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) tests/run
 
@@ -46,6 +46,14 @@ unit: ## Run the unit tests
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) tests/run unit
 
+speed: ## Count the calls of a run and read their order
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) tests/run speed
+
+calls: ## Write the expected calls of a run with nothing to do
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) WRITE_CALLS=1 pytest -q tests/speed/test_calls.py
+
 molecule: ## Converge every kind of stack on the emulator and remove it again
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) tests/run molecule
@@ -53,6 +61,10 @@ molecule: ## Converge every kind of stack on the emulator and remove it again
 e2e: ## Run `make up` in a scratch clone with a real client
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) tests/run e2e
+
+bench: ## Measure against Terraform, stock Ansible and bare boto3 (YARDSTICK=folder); writes docs/benchmarks.md
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) python -m bench --up
 
 docs: venv ## Write the generated tables
 	@$(IN_VENV) .venv/bin/python scripts/generate_docs.py

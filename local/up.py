@@ -196,6 +196,7 @@ def up() -> None:
             current, role = prepare(stack, progress)
             progress(f"ansible-playbook -i inventories/local site.yml, stack {stack.name}")
             converge(current, role, lock)
+            progress(f"MLflow answers at {config.front_url(stack.name)}")
             progress("a client from outside, through the load balancer")
             prove(current)
         except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:

@@ -1,6 +1,6 @@
 """Runs AWS modules in forks of a process that has already loaded what they all need.
 
-Started by plugins/callback/warm.py and asked by plugins/action/normal.py; docs/warm.md says why and at what price.
+Started by plugins/callback/warm.py and asked by plugins/action/normal.py; docs/fast.md says why and at what price.
 It imports Ansible's module side only, never its controller, so that modules behave as in the interpreter of their own
 that Ansible would otherwise start for each.
 

@@ -1,4 +1,4 @@
-"""Runs AWS modules warm: in a fork of plugins/warm_server.py, which has loaded what they need; docs/warm.md.
+"""Runs AWS modules warm: in a fork of plugins/warm_server.py, which has loaded what they need; docs/fast.md.
 
 Ansible runs every module that has no action plugin of its own through the one called `normal`, and takes this one,
 for it is in the configured path. Only how a module's process is made is replaced: arguments, checks, the reading of

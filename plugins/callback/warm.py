@@ -1,4 +1,4 @@
-"""Starts the process that runs AWS modules without their start-up cost; see DOCUMENTATION and docs/warm.md."""
+"""Starts the process that runs AWS modules without their start-up cost; see DOCUMENTATION and docs/fast.md."""
 
 from __future__ import annotations
 

@@ -1,18 +1,29 @@
-"""Filters that read registered loops of the network role."""
+"""Filters between the subnets, zones and route tables of the network role."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def subnet_ids(results: list[dict[str, Any]], tier: str) -> list[str]:
-    """Ids of the subnets of one tier, in the order of the loop that made them.
+def tier_ids(subnets: list[dict[str, str]], tier: str, ids: list[str | None]) -> list[str]:
+    """Ids of the subnets of one tier, in the order of ``subnets``, to which ``ids`` belong one by one.
 
-    ``results`` is the ``results`` list of a registered ``amazon.aws.ec2_vpc_subnet`` loop over items with a ``tier``.
     A check run has no ids of what it would create; those become ids of valid form that name nothing.
     """
-    chosen = [result for result in results if _item(result)["tier"] == tier]
-    return [(result.get("subnet") or {}).get("id") or f"subnet-{index:017d}" for index, result in enumerate(chosen)]
+    chosen = [found for subnet, found in zip(subnets, ids, strict=True) if subnet["tier"] == tier]
+    return [found or f"subnet-{index:017d}" for index, found in enumerate(chosen)]
+
+
+def named_subnets(subnets: list[dict[str, str]], name: str) -> list[dict[str, Any]]:
+    """The subnets as module ``vpc_subnets`` takes them, each with its name and its tier as tags."""
+    return [
+        {
+            "cidr": subnet["cidr"],
+            "az": subnet["az"],
+            "tags": {"Name": f"{name}-{subnet['tier']}-{subnet['az']}", "Tier": subnet["tier"]},
+        }
+        for subnet in subnets
+    ]
 
 
 def tiered_subnets(subnets: dict[str, list[dict[str, str]]]) -> list[dict[str, str]]:
@@ -20,20 +31,31 @@ def tiered_subnets(subnets: dict[str, list[dict[str, str]]]) -> list[dict[str, s
     return [{"tier": tier, "cidr": item["cidr"], "az": item["az"]} for tier, items in subnets.items() for item in items]
 
 
-def nat_routes(results: list[dict[str, Any]], index: int) -> list[dict[str, str]]:
-    """The default route of the private subnet number ``index``: to its zone's NAT gateway, or to the only one.
+def private_tables(subnet_ids: list[str], name: str, zones: list[str], keep_routes: bool) -> list[dict[str, Any]]:
+    """The private route tables as module ``vpc_route_tables`` takes them, one for each zone.
 
-    ``results`` is the ``results`` list of a registered ``nat_gateway`` loop; none means no route out.
+    ``keep_routes`` leaves their routes alone, which are another task's; else they have none.
     """
-    if not results:
-        return []
-    gateway = results[min(index, len(results) - 1)].get("nat_gateway_id") or "nat-00000000000000000"
-    return [{"dest": "0.0.0.0/0", "nat_gateway_id": gateway}]
+    routes: dict[str, Any] = {} if keep_routes else {"routes": {}}
+    return [
+        {"name": f"{name}-private-{zone}", "subnet_ids": [subnet], **routes}
+        for zone, subnet in zip(zones, subnet_ids, strict=True)
+    ]
 
 
-def _item(result: dict[str, Any]) -> dict[str, Any]:
-    item: dict[str, Any] = result[result["ansible_loop_var"]]
-    return item
+def nat_routes(
+    zones: list[str], name: str, nat_zones: list[str], gateways: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """The private route tables with their default route only: to the zone's NAT gateway, or to the only one.
+
+    ``nat_zones`` have a gateway each; ``gateways`` is what ``stack_info`` found standing. A check run has none yet, and
+    gets an id of valid form.
+    """
+    found = {gateway["name"]: gateway["id"] for gateway in gateways}
+    ids = {zone: found.get(f"{name}-{zone}", "nat-00000000000000000") for zone in nat_zones}
+    return [
+        {"name": f"{name}-private-{zone}", "routes": {"0.0.0.0/0": ids.get(zone, ids[nat_zones[0]])}} for zone in zones
+    ]
 
 
 class FilterModule:
@@ -41,4 +63,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Names as the roles write them."""
-        return {"tiered_subnets": tiered_subnets, "subnet_ids": subnet_ids, "nat_routes": nat_routes}
+        functions = (tiered_subnets, tier_ids, named_subnets, private_tables, nat_routes)
+        return {function.__name__: function for function in functions}

@@ -82,7 +82,9 @@ options:
     choices: [present, absent]
     default: present
   wait:
-    description: Whether to wait until the file system and every mount target are available.
+    description:
+      - Whether to wait until the file system and every mount target are available, or gone. Without it
+        O(state=absent) leaves a file system whose mount targets are still being deleted to a later call.
     type: bool
     default: false
   wait_timeout:
@@ -297,10 +299,16 @@ class FileSystem:
                     self.efs.delete_access_point(AccessPointId=point["AccessPointId"])
             for target in self.targets:
                 self.efs.delete_mount_target(MountTargetId=target["MountTargetId"])
-            self._until_targets_gone([])
+            if self.params["wait"]:
+                self._until_targets_gone([])
+            elif self.efs.describe_mount_targets(FileSystemId=self.id)["MountTargets"]:
+                return
             if self.standing and self.standing["LifeCycleState"] not in GONE:
                 self.efs.delete_file_system(FileSystemId=self.id)
-        self.until(lambda: self.standing is None, "is gone")
+        if self.params["wait"]:
+            self.until(lambda: self.standing is None, "is gone")
+        else:
+            self.read()
 
     def until(self, done: Callable[[], bool], what: str) -> None:
         """Read again until `done` holds, or fail with the sentence that the file system never `what`."""

@@ -23,12 +23,14 @@ options:
     description: The exact tags beside Name of the gateway and of its address. Without them tags are left alone.
     type: dict
   state:
-    description: V(absent) deletes the gateway, waits until it is gone, and releases the address.
+    description: V(absent) deletes the gateway and, once it is gone, releases the address.
     type: str
     choices: [present, absent]
     default: present
   wait:
-    description: Whether to wait until the gateway is available.
+    description:
+      - Whether to wait until the gateway is available, or gone. Without it O(state=absent) leaves the address of a
+        gateway that is still being deleted to a later call.
     type: bool
     default: false
   wait_timeout:
@@ -156,11 +158,13 @@ class Gateway:
         if self.gateway is not None and self.stands():
             with doing(self.module, f"delete the NAT gateway {self.name}"):
                 self.ec2.delete_nat_gateway(NatGatewayId=self.gateway["NatGatewayId"])
-        self.until("deleted")
-        if self.address:
+            self.read()
+        if self.params["wait"]:
+            self.until("deleted")
+        if self.address and not self.gateway:
             with doing(self.module, f"release the address of the NAT gateway {self.name}"):
                 self.ec2.release_address(AllocationId=self.address["AllocationId"])
-        self.gateway = self.address = None
+            self.address = None
 
     def until(self, state: str) -> None:
         """Wait until the gateway is `state` (available or deleted), or fail with a sentence."""
@@ -225,6 +229,7 @@ def main() -> None:
     if not module.check_mode:
         if not present and (changed or gateway.gateway):
             gateway.delete()
+            changed = before != gateway.properties()
         if present and changed:
             gateway.apply(before, after)
         if present and module.params["wait"]:

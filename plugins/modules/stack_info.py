@@ -18,7 +18,19 @@ options:
     description: What to read. Each part is one key of the result.
     type: list
     elements: str
-    choices: [network, ecr_image, rds, efs, s3_artifacts, alb, ecs_service, task_definitions]
+    choices:
+      - network
+      - ecr_image
+      - rds
+      - efs
+      - s3_artifacts
+      - alb
+      - ecs_service
+      - task_definitions
+      - nat_gateways
+      - endpoints
+      - interfaces
+      - mount_targets
     required: true
 attributes:
   check_mode:
@@ -120,6 +132,28 @@ stack:
     task_definitions:
       description: ARNs of every active revision of the stack's task family, under C(arns).
       type: dict
+    nat_gateways:
+      description:
+        - The NAT gateways that carry the stack's tag, under C(standing), one for each name and none that is gone. Of
+          several with one name the one that serves best.
+      type: dict
+      returned: when asked for
+      sample: {standing: [{name: team-a-eu-west-1a, id: nat-0a1b2c3d4e5f60718, state: pending, failure: null}]}
+    endpoints:
+      description: The endpoints in the VPC, under C(standing), none that is gone.
+      type: dict
+      returned: when asked for
+      sample: {standing: [{id: vpce-0a1b2c3d4e5f60718, service: com.amazonaws.eu-west-1.logs, state: deleting}]}
+    interfaces:
+      description: The network interfaces in the VPC that something uses, under C(standing).
+      type: dict
+      returned: when asked for
+      sample: {standing: [{id: eni-0a1b2c3d4e5f60718, state: in-use, description: ELB app/team-a/0a1b2c3d4e5f6071}]}
+    mount_targets:
+      description: The mount targets of the file system, under C(standing).
+      type: dict
+      returned: when asked for
+      sample: {standing: [{id: fsmt-0a1b2c3d4e5f60718, state: deleting}]}
     ecs_service:
       description:
         - Cluster and service named as the stack; INACTIVE counts as missing. Roles C(<stack>-<region>-execution) and
@@ -164,7 +198,22 @@ class AmbiguousError(Exception):
     """Two resources answer to a name that only one may have; the text is a full sentence."""
 
 
-PARTS = ("network", "ecr_image", "rds", "efs", "s3_artifacts", "alb", "ecs_service", "task_definitions")
+PARTS = (
+    "network",
+    "ecr_image",
+    "rds",
+    "efs",
+    "s3_artifacts",
+    "alb",
+    "ecs_service",
+    "task_definitions",
+    "nat_gateways",
+    "endpoints",
+    "interfaces",
+    "mount_targets",
+)
+# Of NAT gateways with one name the one that comes first here counts. One that is gone stays visible for an hour.
+NAT_STATES = ("available", "pending", "deleting", "failed")
 
 
 class Reader:
@@ -189,10 +238,7 @@ class Reader:
     def network(self) -> Part:
         """Return VPC, subnets and the two groups that tasks and load balancer use."""
         ec2 = self.client("ec2")
-        vpc = _only(
-            ec2.describe_vpcs(Filters=_filters(**{"tag:Name": self.stack, "tag:Stack": self.stack}))["Vpcs"],
-            f"VPCs are tagged Name={self.stack} and Stack={self.stack}",
-        )
+        vpc = self._vpc()
         part: Part = {"vpc_id": vpc.get("VpcId"), "vpc_cidr": vpc.get("CidrBlock")}
         subnets: list[Part] = []
         if vpc:
@@ -347,6 +393,61 @@ class Reader:
         # The prefix also finds the families of stacks whose names go on.
         return {"arns": [arn for arn in arns if arn.rsplit("/", 1)[-1].rsplit(":", 1)[0] == self.stack]}
 
+    def nat_gateways(self) -> Part:
+        """Return the NAT gateways, ordered by name."""
+        pages = self.client("ec2").get_paginator("describe_nat_gateways")
+        standing: dict[str, Part] = {}
+        for page in pages.paginate(Filters=_filters(**{"tag:Stack": self.stack})):
+            for gateway in page["NatGateways"]:
+                tags = tag_dict(gateway.get("Tags"))
+                name, state = tags.get("Name", gateway["NatGatewayId"]), gateway["State"]
+                if tags.get("Stack") != self.stack or state not in NAT_STATES:
+                    continue
+                other = standing.get(name)
+                if not other or NAT_STATES.index(state) < NAT_STATES.index(other["state"]):
+                    failure = gateway.get("FailureMessage")
+                    standing[name] = {
+                        "name": name,
+                        "id": gateway["NatGatewayId"],
+                        "state": state,
+                        "failure": failure,
+                    }
+        return {"standing": [standing[name] for name in sorted(standing)]}
+
+    def endpoints(self) -> Part:
+        """Return the VPC endpoints."""
+        return {
+            "standing": [
+                {"id": each["VpcEndpointId"], "service": each["ServiceName"], "state": each["State"].lower()}
+                for each in self._in_vpc("describe_vpc_endpoints", "VpcEndpoints")
+                if each["State"].lower() != "deleted"
+            ]
+        }
+
+    def interfaces(self) -> Part:
+        """Return the network interfaces that are in use."""
+        # One that is available is attached to nothing and can be deleted by whoever made it.
+        return {
+            "standing": [
+                {"id": each["NetworkInterfaceId"], "state": each["Status"], "description": each.get("Description", "")}
+                for each in self._in_vpc("describe_network_interfaces", "NetworkInterfaces")
+                if each["Status"] != "available"
+            ]
+        }
+
+    def mount_targets(self) -> Part:
+        """Return the mount targets of the file system."""
+        efs = self.client("efs")
+        systems = efs.describe_file_systems(CreationToken=self.stack)["FileSystems"]
+        return {
+            "standing": [
+                {"id": target["MountTargetId"], "state": target["LifeCycleState"]}
+                for system in systems
+                for target in efs.describe_mount_targets(FileSystemId=system["FileSystemId"])["MountTargets"]
+                if target["LifeCycleState"] != "deleted"
+            ]
+        }
+
     def bucket_name(self, use: str, account: str) -> str:
         """Return the name of the bucket for `use` (artifacts, logs) in `account`."""
         return f"{self.stack}-{use}-{account}-{self.client('s3').meta.region_name}"
@@ -428,6 +529,21 @@ class Reader:
             "flask_secret_arn": secret("flask"),
             "log_group": f"/mlflow/{name}",
         }
+
+    def _vpc(self) -> Part:
+        return _only(
+            self.client("ec2").describe_vpcs(Filters=_filters(**{"tag:Name": self.stack, "tag:Stack": self.stack}))[
+                "Vpcs"
+            ],
+            f"VPCs are tagged Name={self.stack} and Stack={self.stack}",
+        )
+
+    def _in_vpc(self, operation: str, key: str) -> list[Part]:
+        vpc = self._vpc().get("VpcId")
+        if not vpc:
+            return []
+        pages = self.client("ec2").get_paginator(operation).paginate(Filters=_filters(**{"vpc-id": vpc}))
+        return [each for page in pages for each in page[key] if each["VpcId"] == vpc]
 
     def _groups(self, *uses: str) -> dict[str, str | None]:
         names = {f"{self.stack}-{use}": use for use in uses}

@@ -6,31 +6,55 @@ import pytest
 
 from plugins.filter import ecs_service, network, rds
 
-RESULTS = [
-    {"ansible_loop_var": "s", "s": {"tier": "public"}, "subnet": {"id": "subnet-1"}},
-    {"ansible_loop_var": "s", "s": {"tier": "private"}, "subnet": {"id": "subnet-2"}},
-    {"ansible_loop_var": "s", "s": {"tier": "private"}, "subnet": {"id": "subnet-3"}},
+SUBNETS = [
+    {"tier": "public", "cidr": "10.0.0.0/24", "az": "a"},
+    {"tier": "private", "cidr": "10.0.1.0/24", "az": "a"},
+    {"tier": "private", "cidr": "10.0.2.0/24", "az": "b"},
 ]
 
 
 def test_subnets_are_chosen_by_tier_in_order() -> None:
-    assert network.subnet_ids(RESULTS, "private") == ["subnet-2", "subnet-3"]
+    assert network.tier_ids(SUBNETS, "private", ["subnet-1", "subnet-2", "subnet-3"]) == ["subnet-2", "subnet-3"]
 
 
 def test_a_check_run_gets_ids_of_valid_form() -> None:
-    predicted = [{"ansible_loop_var": "s", "s": {"tier": "public"}, "subnet": {}}] * 2
-    assert network.subnet_ids(predicted, "public") == ["subnet-00000000000000000", "subnet-00000000000000001"]
+    predicted = network.tier_ids(SUBNETS, "private", [None] * 3)
+    assert predicted == ["subnet-00000000000000000", "subnet-00000000000000001"]
+
+
+def test_subnets_are_named_by_tier_and_zone() -> None:
+    assert network.named_subnets(SUBNETS, "team-a")[2] == {
+        "cidr": "10.0.2.0/24",
+        "az": "b",
+        "tags": {"Name": "team-a-private-b", "Tier": "private"},
+    }
+
+
+@pytest.mark.parametrize(("keep", "routes"), [(True, {}), (False, {"routes": {}})])
+def test_each_private_subnet_has_its_table(keep: bool, routes: dict[str, object]) -> None:
+    assert network.private_tables(["subnet-2", "subnet-3"], "team-a", ["a", "b"], keep) == [
+        {"name": "team-a-private-a", "subnet_ids": ["subnet-2"], **routes},
+        {"name": "team-a-private-b", "subnet_ids": ["subnet-3"], **routes},
+    ]
 
 
 @pytest.mark.parametrize(
-    ("gateways", "index", "expected"),
-    [([], 0, None), (["a"], 0, "a"), (["a"], 1, "a"), (["a", "b"], 0, "a"), (["a", "b"], 1, "b")],
+    ("nat_zones", "found", "expected"),
+    [
+        (["a"], "a", ["nat-a", "nat-a"]),
+        (["a", "b"], "ab", ["nat-a", "nat-b"]),
+        # The second zone's gateway is not used for being left over.
+        (["a"], "ab", ["nat-a", "nat-a"]),
+        (["a", "b"], "", ["nat-00000000000000000"] * 2),
+    ],
 )
 def test_a_private_subnet_leaves_by_its_zones_gateway_or_the_only_one(
-    gateways: list[str], index: int, expected: str | None
+    nat_zones: list[str], found: str, expected: list[str]
 ) -> None:
-    routes = network.nat_routes([{"nat_gateway_id": one} for one in gateways], index)
-    assert routes == ([] if expected is None else [{"dest": "0.0.0.0/0", "nat_gateway_id": expected}])
+    gateways = [{"name": f"team-a-{zone}", "id": f"nat-{zone}"} for zone in found]
+    tables = network.nat_routes(["a", "b"], "team-a", nat_zones, gateways)
+    assert [table["name"] for table in tables] == ["team-a-private-a", "team-a-private-b"]
+    assert [table["routes"]["0.0.0.0/0"] for table in tables] == expected
 
 
 def test_tiers_become_one_list() -> None:

@@ -1,0 +1,108 @@
+"""Action plugin of role drift: gives the module of its name a digest of all that decides what a run does.
+
+That is what the run was told, the code that runs, and the versions of what it runs on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import botocore
+from ansible import context
+from ansible.plugins.action import ActionBase
+from ansible.release import __version__ as ansible_version
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = ("site.yml", "group_vars", "roles", "plugins")
+COLLECTIONS = ("amazon.aws", "community.aws")
+# They change nothing of the stack.
+LOOKING = ("preflight", "drift", "verify")
+# What is asked of one run only and changes nothing of the stack.
+OF_ONE_RUN = ("destroy_confirm", "full_run", "verify", "verify_url")
+
+
+def files(root: Path, names: Iterable[str]) -> Iterator[Path]:
+    """The files named, and all below the folders named, in one order; not what Python writes there itself."""
+    for name in names:
+        place = root / name
+        below = sorted(place.rglob("*")) if place.is_dir() else [place]
+        yield from (file for file in below if file.is_file() and "__pycache__" not in file.parts)
+
+
+def code(root: Path = ROOT) -> str:
+    """SHA-256 of the code that converges."""
+    total = hashlib.sha256()
+    for file in files(root, CODE):
+        total.update(f"{file.relative_to(root)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode())
+    return total.hexdigest()
+
+
+def collection_version(loader: Any, name: str) -> str:
+    """The version of an installed collection, or where it is from when it says none."""
+    found = loader.find_plugin_with_context(f"{name}.{'aws_caller_info' if name == 'amazon.aws' else 'ecs_cluster'}")
+    folder = Path(found.plugin_resolved_path or "").parents[2] if found.resolved else None
+    manifest = folder / "MANIFEST.json" if folder else None
+    if manifest is None or not manifest.is_file():
+        return str(folder)
+    return str(json.loads(manifest.read_text())["collection_info"]["version"])
+
+
+def overriding(variables: Mapping[str, Any], roles: Iterable[str]) -> dict[str, str]:
+    """The variables of the roles and of the wiring, not yet templated: whoever sets one past the settings is seen."""
+    prefixes = tuple(f"{under}{name}_" for name in (*roles, "wiring") for under in ("", "__"))
+    return {name: repr(plain(value)) for name, value in sorted(variables.items()) if name.startswith(prefixes)}
+
+
+def plain(value: Any) -> Any:
+    """The value without Ansible's tags, whose text would differ."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def is_whole(cli: Mapping[str, Any]) -> bool:
+    """Whether the command runs every task of the play."""
+    everything = list(cli.get("tags") or ["all"]) == ["all"] and not cli.get("skip_tags")
+    return everything and not cli.get("step") and not cli.get("start_at_task")
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Run the module with the digest."""
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Returns what the module returns, and `whole`: whether this run leaves no task out."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        task = self._task.copy()
+        # At the end of a run the variables of the roles hold what the run has found, so the first digest stays.
+        if "before" not in task.args:
+            task.args = task.args | {"inputs": self._digest(variables)}
+        # Not by _execute_module, so that the module runs as any other does.
+        module = self._shared_loader_obj.action_loader.get(
+            "ansible.legacy.normal",
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        return result | module.run(task_vars=variables) | {"whole": is_whole(context.CLIARGS)}
+
+    def _digest(self, variables: Mapping[str, Any]) -> str:
+        roles = sorted(folder.name for folder in (ROOT / "roles").iterdir() if folder.name not in LOOKING)
+        settings = plain(self._templar.template(variables["mlflow"]))
+        modules = self._shared_loader_obj.module_loader
+        told = {
+            "settings": {name: value for name, value in settings.items() if name not in OF_ONE_RUN},
+            "overriding": overriding(variables, roles),
+            "code": code(),
+            "versions": [ansible_version, botocore.__version__, *(collection_version(modules, c) for c in COLLECTIONS)],
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
