@@ -25,8 +25,8 @@ TEN = 10
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 START_SECONDS = 60
-# What a shell may have set for another AWS, Ansible or Terraform.
-FOREIGN = ("AWS_", "ANSIBLE_", "MLFLOW_", "TF_")
+# What a shell may have set for another AWS, Ansible, Python or Terraform.
+FOREIGN = ("AWS_", "ANSIBLE_", "MLFLOW_", "PYTHON", "TF_")
 AWS = {
     "AWS_ACCESS_KEY_ID": "AKIATESTINGTESTING12",
     "AWS_SECRET_ACCESS_KEY": "testing-testing-testing-testing-testing1",

@@ -78,13 +78,15 @@ def load_models() -> None:
                 shared.load_service_model(service, kind)
 
 
-def skip_frozen_frames() -> None:
-    """Make Ansible's deprecations cheap: for each it looks up the module of every frame, one by one in all modules.
+def look_at_frames_without_source() -> None:
+    """Make Ansible's deprecations cheap: each asks who its caller is, and gets every frame with its lines of source.
 
-    Most frames are of Python's own frozen import machinery, which has no source to be found.
+    It uses only the frames and their files, and importing an AWS module brings some. Most frames are of Python's own
+    frozen import machinery, which has no file to be found in any module.
     """
     import inspect
 
+    inspect.stack.__defaults__ = (0,)
     getmodule = inspect.getmodule
 
     def getmodule_or_none(object: object, _filename: str | None = None) -> types.ModuleType | None:
@@ -101,7 +103,9 @@ def warm() -> None:
     """
     from ansible.module_utils._internal._ansiballz import _loader  # noqa: F401
 
-    skip_frozen_frames()
+    look_at_frames_without_source()
+    with contextlib.suppress(ImportError):
+        import packaging.version  # noqa: F401
     # Without boto3 each module says so.
     with contextlib.suppress(ImportError):
         load_models()
