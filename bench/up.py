@@ -12,7 +12,8 @@ from bench.figures import Step
 from bench.sides import ROOT, Failed, own_environment
 
 ENVIRONMENTS = (".venv", ".venv-server")
-LINE = "MLflow:"
+# The line in which `make up` says that the server answers, before it has a client prove it.
+LINE = "MLflow answers at http"
 # What make and `make up` would take for themselves.
 MAKES = ("MAKE", "MFLAGS", "LOCAL_STATE", "STORAGE", "EXPOSURE", "PORT", "GIT_")
 
@@ -57,7 +58,7 @@ def until_url(folder: Path) -> float:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
-            if line.startswith(LINE) and shown is None:
+            if LINE in line and shown is None:
                 shown = time.monotonic() - begin
     if process.returncode or shown is None:
         raise Failed("`make up` failed:\n" + "".join(lines[-40:]))
