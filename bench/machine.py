@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 import subprocess
 import time
 from importlib.metadata import version
@@ -45,14 +44,6 @@ def wait_until_quiet() -> float:
     while (taken := share(1)) > QUIET_SHARE and time.monotonic() < deadline:
         pass
     return taken
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def description() -> dict[str, str]:

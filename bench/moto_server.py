@@ -26,7 +26,7 @@ from moto.elbv2.models import FakeLoadBalancer
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.rds.exceptions import DBParameterGroupNotFoundError
 from moto.rds.models import DBCluster, DBInstance, DBParameterGroup, RDSBackend
-from werkzeug.serving import WSGIRequestHandler, run_simple
+from werkzeug.serving import run_simple
 
 from local import moto_server
 
@@ -244,13 +244,6 @@ class Logged:
         return answer
 
 
-class QuietHandler(WSGIRequestHandler):
-    """No line per request."""
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing."""
-
-
 def main() -> None:
     """Serve until told to end."""
     parser = argparse.ArgumentParser(prog="python -m bench.moto_server")
@@ -272,7 +265,7 @@ def main() -> None:
         signal.signal(signal.SIGUSR1, lambda *_: setattr(pending, "seconds", 0.0))
     inner = DomainDispatcherApplication(create_backend_app)
     application = Logged(inner, chosen.latency / 1000, chosen.log, pending, chosen.record)
-    run_simple("127.0.0.1", chosen.port, application, threaded=True, request_handler=QuietHandler)
+    run_simple("127.0.0.1", chosen.port, application, threaded=True, request_handler=moto_server.QuietHandler)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench import machine
 from bench.figures import Step
+from local import config
 
 ROOT = Path(__file__).resolve().parents[1]
 INVENTORY = ROOT / "bench" / "inventory"
@@ -58,7 +59,7 @@ class Cloud:
         self.folder = folder
         self.log = folder / "calls"
         self.record = folder / "record"
-        self.port = machine.free_port()
+        self.port = config.free_port(set())
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "bench.moto_server", str(self.port), str(latency_ms), str(self.log)]
         command += ["--record", str(self.record)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as ansible_version
 
 ROOT = Path(__file__).resolve().parents[2]
+# An action plugin runs outside of any package.
+sys.path.append(str(ROOT))
+from plugins.plugin_utils.as_task import run_as_task  # noqa: E402
+
 CODE = ("site.yml", "group_vars", "roles", "plugins")
 COLLECTIONS = ("amazon.aws", "community.aws")
 # They change nothing of the stack.
@@ -83,17 +88,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # At the end of a run the variables of the roles hold what the run has found, so the first digest stays.
         if "before" not in task.args:
             task.args = task.args | {"inputs": self._digest(variables)}
-        # Not by _execute_module, so that the module runs as any other does.
-        module = self._shared_loader_obj.action_loader.get(
-            "ansible.legacy.normal",
-            task=task,
-            connection=self._connection,
-            play_context=self._play_context,
-            loader=self._loader,
-            templar=self._templar,
-            shared_loader_obj=self._shared_loader_obj,
-        )
-        return result | module.run(task_vars=variables) | {"whole": is_whole(context.CLIARGS)}
+        return result | run_as_task(self, task, variables) | {"whole": is_whole(context.CLIARGS)}
 
     def _digest(self, variables: Mapping[str, Any]) -> str:
         roles = sorted(folder.name for folder in (ROOT / "roles").iterdir() if folder.name not in LOOKING)

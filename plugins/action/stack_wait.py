@@ -5,13 +5,19 @@ Looks with module stack_info at once and then at intervals. What counts as good 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
+# An action plugin runs outside of any package.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+from plugins.plugin_utils.as_task import run_as_task
 
 Part = dict[str, Any]
 LINE_SECONDS = 15.0
@@ -211,18 +217,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         task = self._task.copy()
         task.action = "stack_info"
         task.args = {"name": stack, "parts": [part]}
-        # Not by _execute_module, so that the module runs as any other does.
-        module = self._shared_loader_obj.action_loader.get(
-            "ansible.legacy.normal",
-            task=task,
-            connection=self._connection,
-            play_context=self._play_context,
-            loader=self._loader,
-            templar=self._templar,
-            shared_loader_obj=self._shared_loader_obj,
-        )
-        answer: dict[str, Any] = module.run(task_vars=task_vars)
-        return answer
+        return run_as_task(self, task, task_vars)
 
 
 def complaint(stack: str, target: Target, state: State, watch: Watch) -> str | None:

@@ -57,6 +57,14 @@ def found(call: Any, *missing_codes: str, **arguments: Any) -> dict[str, Any] | 
         raise
 
 
+def patiently(call: Any, *codes: str) -> Any:
+    """Return `call`, repeated for a while when AWS throttles it or answers one of `codes`, as for what is new to it."""
+    # Not every module that uses this file has to load it.
+    from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
+
+    return AWSRetry.jittered_backoff(retries=8, delay=1, catch_extra_error_codes=[*codes])(call)
+
+
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     """Return {"name": "value"} as AWS's [{"Key": "name", "Value": "value"}]."""
     return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
@@ -73,6 +81,20 @@ def tag_changes(current: Mapping[str, str], wanted: Mapping[str, str] | None) ->
         return {}, []
     setting = {key: value for key, value in wanted.items() if current.get(key) != value}
     return setting, sorted(set(current) - set(wanted))
+
+
+def retag_ec2(ec2: Any, resource: str, before: Mapping[str, str], after: Mapping[str, str] | None) -> None:
+    """Bring the tags of one EC2 resource from `before` to `after`; `after` None leaves them alone."""
+    setting, removing = tag_changes(before, after)
+    if setting:
+        ec2.create_tags(Resources=[resource], Tags=tag_list(setting))
+    if removing:
+        ec2.delete_tags(Resources=[resource], Tags=[{"Key": key} for key in removing])
+
+
+def filters(**values: str | list[str]) -> list[dict[str, Any]]:
+    """Return EC2's filters by name, such as `filters(**{"vpc-id": "vpc-1"})`."""
+    return [{"Name": name, "Values": [value] if isinstance(value, str) else value} for name, value in values.items()]
 
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:

@@ -72,7 +72,7 @@ allocation_id:
 import time  # noqa: E402
 from typing import Any  # noqa: E402
 
-from ansible.module_utils.mlflow_aws import diff, doing, tag_changes, tag_dict, tag_list  # noqa: E402
+from ansible.module_utils.mlflow_aws import diff, doing, retag_ec2, tag_dict, tag_list  # noqa: E402
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule  # noqa: E402
 
 POLL_SECONDS = 5.0
@@ -189,12 +189,8 @@ class Gateway:
         }
 
     def _retag(self, resource: str, before: dict[str, str], after: dict[str, str]) -> None:
-        setting, removing = tag_changes(before, after)
         with doing(self.module, f"tag {resource}"):
-            if setting:
-                self.ec2.create_tags(Resources=[resource], Tags=tag_list(setting))
-            if removing:
-                self.ec2.delete_tags(Resources=[resource], Tags=[{"Key": key} for key in removing])
+            retag_ec2(self.ec2, resource, before, after)
 
 
 def _specification(kind: str, tags: dict[str, str]) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ from collections.abc import Callable  # noqa: E402
 from concurrent.futures import ThreadPoolExecutor  # noqa: E402
 from typing import Any  # noqa: E402
 
-from ansible.module_utils.mlflow_aws import BotoCoreError, ClientError, error_code, reason  # noqa: E402
+from ansible.module_utils.mlflow_aws import BotoCoreError, ClientError, error_code, filters, reason  # noqa: E402
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule  # noqa: E402
 
 BELIEVED_SECONDS = 3600
@@ -152,12 +152,6 @@ RESTLESS = frozenset(
 USABLE = ("available", "backing-up", "storage-optimization")
 
 
-def filters(**values: str) -> list[dict[str, Any]]:
-    """EC2's filters from names with underscores for hyphens; tag_X is tag:X, attachment_vpc_id is attachment.vpc-id."""
-    named = {"tag_Stack": "tag:Stack", "tag_Name": "tag:Name", "attachment_vpc_id": "attachment.vpc-id"}
-    return [{"Name": named.get(name, name.replace("_", "-")), "Values": [value]} for name, value in values.items()]
-
-
 def settled(value: Any) -> Any:
     """`value` without what changes by itself, its lists in one order, and all in types that JSON has."""
     if isinstance(value, dict):
@@ -221,25 +215,24 @@ class Look:
 
     def network(self) -> Any:
         """The VPC and all in it."""
-        vpcs = self.ask("ec2", "describe_vpcs", Filters=filters(tag_Name=self.stack, tag_Stack=self.stack)).get(
-            "Vpcs", []
-        )
+        named = filters(**{"tag:Name": self.stack, "tag:Stack": self.stack})
+        vpcs = self.ask("ec2", "describe_vpcs", Filters=named).get("Vpcs", [])
         return vpcs, [self._in_vpc(vpc["VpcId"]) for vpc in vpcs]
 
     def _in_vpc(self, vpc: str) -> Any:
-        inside = filters(vpc_id=vpc)
+        inside = filters(**{"vpc-id": vpc})
         gateways = self.ask("ec2", "describe_nat_gateways", Filter=inside).get("NatGateways", [])
         return [
             self.ask("ec2", "describe_vpc_attribute", VpcId=vpc, Attribute="enableDnsSupport"),
             self.ask("ec2", "describe_vpc_attribute", VpcId=vpc, Attribute="enableDnsHostnames"),
             self.ask("ec2", "describe_subnets", Filters=inside),
-            self.ask("ec2", "describe_internet_gateways", Filters=filters(attachment_vpc_id=vpc)),
+            self.ask("ec2", "describe_internet_gateways", Filters=filters(**{"attachment.vpc-id": vpc})),
             [gateway for gateway in gateways if gateway["State"] != "deleted"],
-            self.ask("ec2", "describe_addresses", Filters=filters(tag_Stack=self.stack)),
+            self.ask("ec2", "describe_addresses", Filters=filters(**{"tag:Stack": self.stack})),
             self.ask("ec2", "describe_route_tables", Filters=inside),
             self.ask("ec2", "describe_security_groups", Filters=inside),
             self.ask("ec2", "describe_vpc_endpoints", Filters=inside),
-            self.ask("ec2", "describe_flow_logs", Filter=filters(resource_id=vpc)),
+            self.ask("ec2", "describe_flow_logs", Filter=filters(**{"resource-id": vpc})),
         ]
 
     def ecr_image(self) -> Any:

@@ -188,7 +188,7 @@ missing:
 from collections.abc import Callable  # noqa: E402
 from typing import Any  # noqa: E402
 
-from ansible.module_utils.mlflow_aws import doing, found, tag_dict  # noqa: E402
+from ansible.module_utils.mlflow_aws import doing, filters, found, tag_dict  # noqa: E402
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule  # noqa: E402
 
 Part = dict[str, Any]
@@ -242,8 +242,8 @@ class Reader:
         part: Part = {"vpc_id": vpc.get("VpcId"), "vpc_cidr": vpc.get("CidrBlock")}
         subnets: list[Part] = []
         if vpc:
-            filters = _filters(**{"vpc-id": vpc["VpcId"], "tag:Stack": self.stack})
-            subnets = ec2.describe_subnets(Filters=filters)["Subnets"]
+            inside = filters(**{"vpc-id": vpc["VpcId"], "tag:Stack": self.stack})
+            subnets = ec2.describe_subnets(Filters=inside)["Subnets"]
         for tier in ("public", "private", "database"):
             part[f"{tier}_subnet_ids"] = [
                 subnet["SubnetId"]
@@ -397,7 +397,7 @@ class Reader:
         """Return the NAT gateways, ordered by name."""
         pages = self.client("ec2").get_paginator("describe_nat_gateways")
         standing: dict[str, Part] = {}
-        for page in pages.paginate(Filters=_filters(**{"tag:Stack": self.stack})):
+        for page in pages.paginate(Filters=filters(**{"tag:Stack": self.stack})):
             for gateway in page["NatGateways"]:
                 tags = tag_dict(gateway.get("Tags"))
                 name, state = tags.get("Name", gateway["NatGatewayId"]), gateway["State"]
@@ -532,7 +532,7 @@ class Reader:
 
     def _vpc(self) -> Part:
         return _only(
-            self.client("ec2").describe_vpcs(Filters=_filters(**{"tag:Name": self.stack, "tag:Stack": self.stack}))[
+            self.client("ec2").describe_vpcs(Filters=filters(**{"tag:Name": self.stack, "tag:Stack": self.stack}))[
                 "Vpcs"
             ],
             f"VPCs are tagged Name={self.stack} and Stack={self.stack}",
@@ -542,14 +542,13 @@ class Reader:
         vpc = self._vpc().get("VpcId")
         if not vpc:
             return []
-        pages = self.client("ec2").get_paginator(operation).paginate(Filters=_filters(**{"vpc-id": vpc}))
+        pages = self.client("ec2").get_paginator(operation).paginate(Filters=filters(**{"vpc-id": vpc}))
         return [each for page in pages for each in page[key] if each["VpcId"] == vpc]
 
     def _groups(self, *uses: str) -> dict[str, str | None]:
         names = {f"{self.stack}-{use}": use for use in uses}
         wanted: dict[str, str | list[str]] = {"group-name": list(names), "tag:Stack": self.stack}
-        filters = _filters(**wanted)
-        groups = self.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"]
+        groups = self.client("ec2").describe_security_groups(Filters=filters(**wanted))["SecurityGroups"]
         return {
             use: _only(
                 [group for group in groups if group["GroupName"] == name],
@@ -583,10 +582,6 @@ class Reader:
 
     def _partition(self) -> str:
         return str(self.client("sts").meta.partition)
-
-
-def _filters(**values: str | list[str]) -> list[Part]:
-    return [{"Name": name, "Values": [value] if isinstance(value, str) else value} for name, value in values.items()]
 
 
 def _first(answer: Part | None, key: str) -> Part:

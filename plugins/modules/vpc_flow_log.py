@@ -64,7 +64,7 @@ flow_log_id:
 
 from typing import Any  # noqa: E402
 
-from ansible.module_utils.mlflow_aws import diff, doing, tag_changes, tag_dict, tag_list  # noqa: E402
+from ansible.module_utils.mlflow_aws import diff, doing, retag_ec2, tag_dict  # noqa: E402
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule  # noqa: E402
 
 
@@ -131,12 +131,8 @@ def delete(module: Any, ec2: Any, flow_log_id: str) -> None:
 
 def retag(module: Any, ec2: Any, flow_log_id: str, before: dict[str, str], after: dict[str, str]) -> None:
     """Bring the tags of `flow_log_id` from `before` to `after`."""
-    setting, removing = tag_changes(before, after)
     with doing(module, f"tag the flow log {flow_log_id}"):
-        if setting:
-            ec2.create_tags(Resources=[flow_log_id], Tags=tag_list(setting))
-        if removing:
-            ec2.delete_tags(Resources=[flow_log_id], Tags=[{"Key": key} for key in removing])
+        retag_ec2(ec2, flow_log_id, before, after)
 
 
 def main() -> None:

@@ -78,9 +78,8 @@ route_table_ids:
 
 from typing import Any, NamedTuple  # noqa: E402
 
-from ansible.module_utils.mlflow_aws import diff, doing, tag_changes, tag_dict, tag_list  # noqa: E402
+from ansible.module_utils.mlflow_aws import diff, doing, filters, patiently, retag_ec2, tag_dict, tag_list  # noqa: E402
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule  # noqa: E402
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry  # noqa: E402
 
 Table = dict[str, Any]
 # EC2 may not know for a moment what it has just made.
@@ -110,9 +109,7 @@ class RouteTables:
         """Find the tables, and which table each subnet uses. Two of one name are refused."""
         vpc = self.params["vpc_id"]
         with doing(self.module, f"read the route tables of {vpc}"):
-            pages = self.ec2.get_paginator("describe_route_tables").paginate(
-                Filters=[{"Name": "vpc-id", "Values": [vpc]}]
-            )
+            pages = self.ec2.get_paginator("describe_route_tables").paginate(Filters=filters(**{"vpc-id": vpc}))
             tables = [table for page in pages for table in page["RouteTables"] if table["VpcId"] == vpc]
         for table in tables:
             for subnet, association in _associations(table):
@@ -195,12 +192,8 @@ class RouteTables:
             self.standing[name] = answer["RouteTable"]
 
     def _retag(self, name: str, before: dict[str, str], after: dict[str, str]) -> None:
-        setting, removing = tag_changes(before, after)
         with doing(self.module, f"tag the route table {name}"):
-            if setting:
-                self.ec2.create_tags(Resources=[self._id(name)], Tags=tag_list(setting))
-            if removing:
-                self.ec2.delete_tags(Resources=[self._id(name)], Tags=[{"Key": key} for key in removing])
+            retag_ec2(self.ec2, self._id(name), before, after)
 
     def _route(self, name: str, before: dict[str, str], after: dict[str, str]) -> None:
         for destination in sorted(set(before) - set(after)):
@@ -211,7 +204,7 @@ class RouteTables:
                 continue
             call = self.ec2.replace_route if destination in before else self.ec2.create_route
             with doing(self.module, f"route {destination} of {name} to {target}"):
-                _patiently(call)(
+                patiently(call, *NOT_YET)(
                     RouteTableId=self._id(name), DestinationCidrBlock=destination, **{_target_key(target): target}
                 )
 
@@ -221,12 +214,12 @@ class RouteTables:
             return
         with doing(self.module, f"have {subnet} use the route table {name}"):
             if standing:
-                answer = _patiently(self.ec2.replace_route_table_association)(
+                answer = patiently(self.ec2.replace_route_table_association, *NOT_YET)(
                     AssociationId=standing.id, RouteTableId=table
                 )
                 self.associations[subnet] = Association(answer["NewAssociationId"], table)
             else:
-                answer = _patiently(self.ec2.associate_route_table)(SubnetId=subnet, RouteTableId=table)
+                answer = patiently(self.ec2.associate_route_table, *NOT_YET)(SubnetId=subnet, RouteTableId=table)
                 self.associations[subnet] = Association(answer["AssociationId"], table)
 
     def _disassociate(self, name: str, subnet: str) -> None:
@@ -235,10 +228,6 @@ class RouteTables:
         if association.table_id == self._id(name):
             with doing(self.module, f"take {subnet} off the route table {name}"):
                 self.ec2.disassociate_route_table(AssociationId=association.id)
-
-
-def _patiently(call: Any) -> Any:
-    return AWSRetry.jittered_backoff(retries=8, delay=1, catch_extra_error_codes=[*NOT_YET])(call)
 
 
 def _associations(table: Table) -> list[tuple[str, Association]]:

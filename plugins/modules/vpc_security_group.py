@@ -91,12 +91,13 @@ from ansible.module_utils.mlflow_aws import (  # noqa: E402
     diff,
     doing,
     error_code,
-    tag_changes,
+    filters,
+    patiently,
+    retag_ec2,
     tag_dict,
     tag_list,
 )
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule  # noqa: E402
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry  # noqa: E402
 
 Properties = dict[str, Any]
 # EC2 may not know for a moment what it has just made.
@@ -126,9 +127,9 @@ class Group:
     def read(self) -> None:
         """Find the group."""
         vpc = self.params["vpc_id"]
-        filters = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": [self.name]}]
+        named = filters(**{"vpc-id": vpc, "group-name": self.name})
         with doing(self.module, f"read the security group {self.name}"):
-            groups = self.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+            groups = self.ec2.describe_security_groups(Filters=named)["SecurityGroups"]
         mine = [group for group in groups if (group.get("VpcId"), group["GroupName"]) == (vpc, self.name)]
         self.standing = mine[0] if mine else None
 
@@ -155,12 +156,8 @@ class Group:
         """Create the group where it is missing, then bring tags and rules to `after`."""
         if self.standing is None:
             before = self._create(after["tags"])
-        setting, removing = tag_changes(before["tags"], after["tags"])
         with doing(self.module, f"tag the security group {self.name}"):
-            if setting:
-                self.ec2.create_tags(Resources=[self.id], Tags=tag_list(setting))
-            if removing:
-                self.ec2.delete_tags(Resources=[self.id], Tags=[{"Key": key} for key in removing])
+            retag_ec2(self.ec2, str(self.id), before["tags"], after["tags"])
         for direction in DIRECTIONS:
             with doing(self.module, f"set the {direction} rules of the security group {self.name}"):
                 self._set(direction, before[direction], after[direction])
@@ -195,9 +192,7 @@ class Group:
     def _call(self, operation: str, rules: dict[str, str]) -> None:
         if not rules:
             return
-        call = AWSRetry.jittered_backoff(retries=8, delay=1, catch_extra_error_codes=[*NOT_YET])(
-            getattr(self.ec2, operation)
-        )
+        call = patiently(getattr(self.ec2, operation), *NOT_YET)
         try:
             call(GroupId=self.id, IpPermissions=[_permission(key, text) for key, text in rules.items()])
         except ClientError as error:

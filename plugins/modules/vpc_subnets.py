@@ -74,7 +74,7 @@ subnet_ids:
 
 from typing import Any  # noqa: E402
 
-from ansible.module_utils.mlflow_aws import diff, doing, tag_changes, tag_dict, tag_list  # noqa: E402
+from ansible.module_utils.mlflow_aws import diff, doing, filters, retag_ec2, tag_dict, tag_list  # noqa: E402
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule  # noqa: E402
 
 Properties = dict[str, Any]
@@ -95,7 +95,7 @@ class Subnets:
         """Find the subnets."""
         vpc = self.params["vpc_id"]
         with doing(self.module, f"read the subnets of {vpc}"):
-            pages = self.ec2.get_paginator("describe_subnets").paginate(Filters=[{"Name": "vpc-id", "Values": [vpc]}])
+            pages = self.ec2.get_paginator("describe_subnets").paginate(Filters=filters(**{"vpc-id": vpc}))
             subnets = [subnet for page in pages for subnet in page["Subnets"] if subnet["VpcId"] == vpc]
         self.standing = {subnet["CidrBlock"]: subnet for subnet in subnets if subnet["CidrBlock"] in self.ranges}
 
@@ -150,16 +150,12 @@ class Subnets:
 
     def _repair(self, cidr: str, before: Properties, after: Properties) -> None:
         subnet = self.standing[cidr]["SubnetId"]
-        setting, removing = tag_changes(before["tags"], after["tags"])
         with doing(self.module, f"repair the subnet {cidr}"):
             if before["public_addresses"] != after["public_addresses"]:
                 self.ec2.modify_subnet_attribute(
                     SubnetId=subnet, MapPublicIpOnLaunch={"Value": after["public_addresses"]}
                 )
-            if setting:
-                self.ec2.create_tags(Resources=[subnet], Tags=tag_list(setting))
-            if removing:
-                self.ec2.delete_tags(Resources=[subnet], Tags=[{"Key": key} for key in removing])
+            retag_ec2(self.ec2, subnet, before["tags"], after["tags"])
 
 
 def refusal(before: dict[str, Properties], after: dict[str, Properties]) -> str | None:

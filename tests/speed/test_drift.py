@@ -7,22 +7,19 @@ of it back.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import ansible.module_utils
 import boto3
 import pytest
 
 from bench import sides
+from tests.own_modules import load
 
-PLUGINS = Path(__file__).parents[2] / "plugins"
 STACK = sides.STACK
 BUCKET = f"{STACK}-artifacts-{sides.ACCOUNT}-{sides.REGION}"
 ROLE = f"{STACK}-{sides.REGION}-task"
@@ -35,17 +32,6 @@ READ_ALL = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 def document(*statements: dict[str, Any]) -> str:
     """A policy document."""
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-
-
-def load() -> ModuleType:
-    """The module, from its file."""
-    ansible.module_utils.__path__.append(str(PLUGINS / "module_utils"))
-    spec = importlib.util.spec_from_file_location("speed_stack_drift", PLUGINS / "modules" / "stack_drift.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Stack:
@@ -367,7 +353,7 @@ BY_ITSELF: list[tuple[str, Change]] = [
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that was converged, and looked at once more in full."""
     with sides.Cloud(tmp_path_factory.mktemp("aws")) as cloud:
-        made = Stack(load(), cloud)
+        made = Stack(load("modules", "stack_drift"), cloud)
         made.converge()
         yield made
     sides.remove_outputs()

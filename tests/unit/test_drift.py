@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import ansible.module_utils
 import pytest
 
-PLUGINS = Path(__file__).parents[2] / "plugins"
+from tests.own_modules import load
 
-
-def load(kind: str) -> ModuleType:
-    """The plugin of `kind` named stack_drift, from its file."""
-    path = str(PLUGINS / "module_utils")
-    if path not in ansible.module_utils.__path__:
-        ansible.module_utils.__path__.append(path)
-    spec = importlib.util.spec_from_file_location(f"{kind}_stack_drift", PLUGINS / kind / "stack_drift.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MODULE, ACTION = load("modules"), load("action")
+MODULE, ACTION = load("modules", "stack_drift"), load("action", "stack_drift")
 RECORD: dict[str, Any] = {"inputs": "i", "parts": {"alb": "1", "rds": "2"}, "until": None}
 
 

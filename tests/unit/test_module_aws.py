@@ -1,13 +1,7 @@
-"""The repository's own AWS modules, run in-process against moto.
-
-`run` plays what Ansible does to a module: arguments in, one JSON document out. It also records every API call, so a
-test can say that a check wrote nothing and that a second run asked only for what it needs.
-"""
+"""The repository's own AWS modules, run in-process against moto."""
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -15,48 +9,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import ansible.module_utils
-import boto3
 import pytest
-from ansible.module_utils.testing import patch_module_args
-from botocore.client import BaseClient
-from moto import mock_aws
 from moto.efs.models import efs_backends
 
+from tests.own_modules import REGION, Run, client, empty_aws, four_steps, load, runner, tag_list
+
 PLUGINS = Path(__file__).parents[2] / "plugins"
-ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "team-a"
+ACCOUNT, STACK = "123456789012", "team-a"
 READS = re.compile(r"^(Describe|Get|List|Head)")
 TAGS = {"Stack": STACK, "Name": STACK}
-
-
-@functools.cache
-def client(service: str) -> Any:
-    """Return the one client for `service`: making one takes longer than most tests."""
-    return boto3.session.Session().client(service, region_name=REGION)  # type: ignore[call-overload]
-
-
-class Answer(dict[str, Any]):
-    """What a module printed; `calls` are the API operations it used, in order."""
-
-    calls: list[str]
-
-    @property
-    def writes(self) -> list[str]:
-        """The operations that change something."""
-        return [call for call in self.calls if not READS.match(call)]
-
-
-Run = Callable[..., Answer]
 
 
 @pytest.fixture(scope="module")
 def modules() -> dict[str, ModuleType]:
     """Load every own module from its file, as Ansible finds it: with plugins/module_utils on the path."""
-    path = str(PLUGINS / "module_utils")
-    if path not in ansible.module_utils.__path__:
-        ansible.module_utils.__path__.append(path)
-    loaded = {}
-    for name in (
+    names = (
         "stack_info",
         "efs_file_system",
         "vpc_flow_log",
@@ -66,12 +33,8 @@ def modules() -> dict[str, ModuleType]:
         "lb_listeners",
         "lb_target_group",
         "nat_gateway",
-    ):
-        spec = importlib.util.spec_from_file_location(f"own_{name}", PLUGINS / "modules" / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        loaded[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded[name])
+    )
+    loaded = {name: load("modules", name) for name in names}
     for name in ("efs_file_system", "nat_gateway"):
         loaded[name].POLL_SECONDS = 0.0  # type: ignore[attr-defined]
     return loaded
@@ -79,43 +42,13 @@ def modules() -> dict[str, ModuleType]:
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put an empty AWS in the place of whatever the shell points at."""
-    for name in ("AWS_ENDPOINT_URL", "AWS_URL", "AWS_PROFILE", "AWS_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
-    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # else every test pays for reading them
-    monkeypatch.setenv("AWS_REGION", REGION)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    with mock_aws():
+    with empty_aws(monkeypatch):
         yield
 
 
 @pytest.fixture
 def run(modules: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return run(module name, check=False, **arguments) -> Answer."""
-    calls: list[str] = []
-    original = BaseClient._make_api_call  # type: ignore[attr-defined]
-
-    def recorded(client: Any, operation: str, request: Any) -> Any:
-        calls.append(operation)
-        substitute = MISSING_IN_MOTO.get(operation)
-        return substitute(**request) if substitute else original(client, operation, request)
-
-    monkeypatch.setattr(BaseClient, "_make_api_call", recorded)
-    real_client = modules["stack_info"].AnsibleAWSModule.client
-
-    def call(name: str, /, check: bool = False, own_client: bool = False, **arguments: Any) -> Answer:
-        patched = modules[name].AnsibleAWSModule
-        monkeypatch.setattr(patched, "client", real_client if own_client else lambda _, service: client(service))
-        calls.clear()
-        capsys.readouterr()
-        with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit):
-            modules[name].main()
-        answer = Answer(json.loads(capsys.readouterr().out))
-        answer.calls = list(calls)
-        return answer
-
-    return call
+    return runner(modules, capsys, monkeypatch, MISSING_IN_MOTO)
 
 
 def _file_system(file_system_id: str) -> Any:
@@ -142,24 +75,6 @@ MISSING_IN_MOTO: dict[str, Callable[..., dict[str, Any]]] = {
     "PutBackupPolicy": _put_backup_policy,
     "DeleteFileSystemPolicy": _delete_file_system_policy,
 }
-
-
-def four_steps(run: Run, name: str, /, **arguments: Any) -> Answer:
-    """Check predicts a change and writes nothing, the run makes it, a second check and a second run change nothing."""
-    predicted = run(name, check=True, **arguments)
-    assert predicted["changed"] is True
-    assert predicted.writes == []
-    made = run(name, **arguments)
-    assert made.get("changed") is True, made
-    for check in (True, False):
-        again = run(name, check=check, **arguments)
-        assert (again["changed"], again.writes) == (False, []), again["diff"]
-    return made
-
-
-def tag_list(**tags: str) -> list[dict[str, str]]:
-    """Return keyword arguments as an AWS tag list."""
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def make_network(*tiers: str) -> dict[str, Any]:

@@ -2,91 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import ansible.module_utils
-import boto3
 import pytest
-from ansible.module_utils.testing import patch_module_args
-from botocore.client import BaseClient
 from botocore.exceptions import ClientError
-from moto import mock_aws
 from moto.ec2.models import ec2_backends
 
-PLUGINS = Path(__file__).parents[2] / "plugins"
-ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "team-a"
-READS = re.compile(r"^(Describe|Get|List|Head)")
+from tests.own_modules import REGION, Run, client, empty_aws, four_steps, load, runner, tag_list
+
+ACCOUNT, STACK = "123456789012", "team-a"
 TAGS = {"Stack": STACK, "ManagedBy": "ansible"}
 ANYWHERE = "0.0.0.0/0"
 NAMES = ("vpc_route_tables", "vpc_security_group", "vpc_subnets", "nat_gateway", "efs_file_system", "stack_info")
 
-Run = Callable[..., "Answer"]
-
-
-class Answer(dict[str, Any]):
-    """What a module printed; `calls` are the API operations it used, in order."""
-
-    calls: list[str]
-
-    @property
-    def writes(self) -> list[str]:
-        """The operations that change something."""
-        return [call for call in self.calls if not READS.match(call)]
-
-
-def load(name: str) -> ModuleType:
-    """Load a module from its file, as Ansible finds it: with plugins/module_utils on the path."""
-    path = str(PLUGINS / "module_utils")
-    if path not in ansible.module_utils.__path__:
-        ansible.module_utils.__path__.append(path)
-    spec = importlib.util.spec_from_file_location(f"network_{name}", PLUGINS / "modules" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
 
 @pytest.fixture(scope="module")
 def modules() -> dict[str, ModuleType]:
-    return {name: load(name) for name in NAMES}
+    return {name: load("modules", name) for name in NAMES}
 
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put an empty AWS in the place of whatever the shell points at."""
-    for name in ("AWS_ENDPOINT_URL", "AWS_URL", "AWS_PROFILE", "AWS_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
-    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # else every test pays for reading them
-    monkeypatch.setenv("AWS_REGION", REGION)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    with mock_aws():
+    with empty_aws(monkeypatch):
         yield
 
 
-@pytest.fixture(scope="module")
-def clients() -> Callable[[str], Any]:
-    """A client by service: making one takes longer than most tests."""
-    made: dict[str, Any] = {}
-
-    def client(service: str) -> Any:
-        if service not in made:
-            made[service] = boto3.session.Session().client(service, region_name=REGION)  # type: ignore[call-overload]
-        return made[service]
-
-    return client
-
-
 @pytest.fixture
-def ec2(clients: Callable[[str], Any]) -> Any:
-    return clients("ec2")
+def ec2() -> Any:
+    return client("ec2")
 
 
 @pytest.fixture
@@ -98,48 +43,11 @@ def stubs() -> dict[str, Callable[..., Any]]:
 @pytest.fixture
 def run(
     modules: dict[str, ModuleType],
-    clients: Callable[[str], Any],
     stubs: dict[str, Callable[..., Any]],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
-    """Return run(module name, check=False, **arguments) -> Answer."""
-    calls: list[str] = []
-    original = BaseClient._make_api_call  # type: ignore[attr-defined]
-
-    def recorded(client: Any, operation: str, request: Any) -> Any:
-        calls.append(operation)
-        return stubs[operation](**request) if operation in stubs else original(client, operation, request)
-
-    def call(name: str, /, check: bool = False, **arguments: Any) -> Answer:
-        monkeypatch.setattr(modules[name].AnsibleAWSModule, "client", lambda _, service: clients(service))
-        calls.clear()
-        capsys.readouterr()
-        with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit):
-            modules[name].main()
-        answer = Answer(json.loads(capsys.readouterr().out))
-        answer.calls = list(calls)
-        return answer
-
-    monkeypatch.setattr(BaseClient, "_make_api_call", recorded)
-    return call
-
-
-def four_steps(run: Run, name: str, /, **arguments: Any) -> Answer:
-    """Check predicts a change and writes nothing, the run makes it, a second check and a second run change nothing."""
-    predicted = run(name, check=True, **arguments)
-    assert (predicted.get("changed"), predicted.writes) == (True, []), predicted
-    made = run(name, **arguments)
-    assert made.get("changed") is True, made
-    assert made["diff"] == predicted["diff"]
-    for check in (True, False):
-        again = run(name, check=check, **arguments)
-        assert (again["changed"], again.writes) == (False, []), again["diff"]
-    return made
-
-
-def tag_list(**tags: str) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
+    return runner(modules, capsys, monkeypatch, stubs)
 
 
 def tags_of(resource: dict[str, Any]) -> dict[str, str]:
@@ -529,15 +437,15 @@ def test_the_address_of_a_nat_gateway_stays_until_the_gateway_is_gone(
 
 
 def test_a_file_system_stays_until_its_mount_targets_are_gone(
-    run: Run, clients: Callable[[str], Any], subnets: list[str], stubs: dict[str, Any]
+    run: Run, subnets: list[str], stubs: dict[str, Any]
 ) -> None:
-    group = clients("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    group = client("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]
     targets = {"subnet_ids": subnets[:1], "security_group_ids": [group]}
     run("efs_file_system", name=STACK, mount_targets=targets, tags=TAGS)
     stubs["DeleteMountTarget"] = lambda **_: {}
     first = run("efs_file_system", name=STACK, state="absent")
     assert first.writes == ["DeleteMountTarget"]
-    assert len(clients("efs").describe_file_systems()["FileSystems"]) == 1
+    assert len(client("efs").describe_file_systems()["FileSystems"]) == 1
     (target,) = run("stack_info", name=STACK, parts=["mount_targets"])["stack"]["mount_targets"]["standing"]
     assert target["id"].startswith("fsmt-")
     del stubs["DeleteMountTarget"]

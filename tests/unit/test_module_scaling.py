@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import boto3
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from botocore.client import BaseClient
 from moto import mock_aws
+
+from tests.own_modules import load
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 REGION, RESOURCE = "eu-west-1", "service/team-a/team-a"
@@ -32,14 +32,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
     monkeypatch.setenv("AWS_REGION", REGION)
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    path = str(PLUGINS / "module_utils")
-    if path not in ansible.module_utils.__path__:
-        ansible.module_utils.__path__.append(path)
-    spec = importlib.util.spec_from_file_location("own_service_scaling", PLUGINS / "modules" / "service_scaling.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
+    loaded = load("modules", "service_scaling")
     calls: list[str] = []
     original = BaseClient._make_api_call  # type: ignore[attr-defined]
 

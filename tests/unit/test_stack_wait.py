@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -19,18 +18,15 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.own_modules import load
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = str(Path(sys.executable).with_name("ansible-playbook"))
 
 
 @pytest.fixture(scope="module")
 def plugin() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stack_wait_action", ROOT / "plugins/action/stack_wait.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load("action", "stack_wait")
 
 
 class World:
@@ -291,7 +287,9 @@ PLAY = """
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "plugins/action", tmp_path / "plugins/action", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("action", "plugin_utils"):
+        folder = Path("plugins", name)
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "plugins/modules").mkdir()
     shutil.copy(ROOT / "plugins/modules/stack_wait.py", tmp_path / "plugins/modules")
     (tmp_path / "plugins/modules/stack_info.py").write_text(STAND_IN)
