@@ -1,8 +1,8 @@
 """Make the two environments: `python3 local/bootstrap.py [--tests]`, by any Python from 3.6 on, with nothing installed.
 
 .venv has the tooling (requirements.txt, local/requirements.txt, with --tests also tests/requirements.txt), .venv-server
-the MLflow server (docker/requirements.txt). Each carries a stamp of the interpreter and of its requirement files: what
-matches its stamp is left alone, anything else, such as what an interrupted call left, is made anew.
+the MLflow server (docker/requirements-slim.txt). Each carries a stamp of the interpreter and of its requirement files:
+what matches its stamp is left alone, anything else, such as what an interrupted call left, is made anew.
 """
 
 # Old interpreters must get as far as the sentence that says what they lack: no newer syntax, no newer kinds of
@@ -154,6 +154,9 @@ class Maker(threading.Thread):
                 if not self._call("python -m venv", [self.executable, "-m", "venv", self.folder]):
                     return
             install = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
+            if self.label == ".venv-server":
+                # The lock is complete, and leaves out on purpose what MLflow asks for and a server never loads.
+                install.append("--no-deps")
             for path in self.files:
                 install.extend(["-r", path])
             if not self._call("pip install", install):
@@ -257,7 +260,7 @@ def only_one() -> Iterator[int]:
 def bootstrap(tests: bool) -> None:
     """Make what is missing. Raises Trouble."""
     tooling = ["requirements.txt", os.path.join("local", "requirements.txt")]
-    server = [os.path.join("docker", "requirements.txt")]
+    server = [os.path.join("docker", "requirements-slim.txt")]
     if tests:
         tooling.append(os.path.join("tests", "requirements.txt"))
     for path in tooling + server:

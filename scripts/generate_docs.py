@@ -1,13 +1,14 @@
-"""Write the generated parts of the documentation from the roles' argument specs.
+"""Write the generated parts of the documentation from the roles' argument specs and the container's table of variables.
 
-roles/<role>/README.md gets inputs by entry point and outputs; README.md gets the operator's table. `--check` writes
-nothing and exits 1 with the names of the files that are not up to date.
+roles/<role>/README.md gets inputs by entry point and outputs; README.md gets the operator's table, docs/moving.md the
+container's. `--check` writes nothing and exits 1 with the names of the files that are not up to date.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import runpy
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 OPERATOR_ROLE = "preflight"
 ROLE_MARKERS = ("<!-- generated from meta/argument_specs.yml: start -->", "<!-- generated: end -->")
+MOVING_MARKERS = ("<!-- docker/contracts.py: start -->", "<!-- docker/contracts.py: end -->")
+WORKFLOW_MARKERS = ("<!-- workflows: start -->", "<!-- workflows: end -->")
 OPERATOR_MARKERS = ("<!-- operator variables: start -->", "<!-- operator variables: end -->")
 
 
@@ -103,6 +106,38 @@ def operator_part(root: Path) -> str:
     return "\n".join(input_table(spec["options"])) + "\n"
 
 
+def moving_part(root: Path) -> str:
+    """The table of docker/contracts.py, which runs in the image and so is no module of a package."""
+    table = runpy.run_path(str(root / "docker" / "contracts.py"))["markdown"]()
+    return str(table)
+
+
+def workflow_part(root: Path) -> str:
+    """The workflows of AWX as pictures, drawn from awx/workflows.yml."""
+    workflows = yaml.safe_load((root / "awx" / "workflows.yml").read_text("utf-8"))["controller_workflows"]
+    return "\n".join("\n".join(picture(workflow)) + "\n" for workflow in workflows)
+
+
+def picture(workflow: Mapping[str, Any]) -> Iterator[str]:
+    """One workflow as a Mermaid flow chart: a solid arrow on success, a dotted one on failure."""
+    yield f"`{workflow['name']}`: {prose(workflow['description'])}"
+    yield from ("", "```mermaid", "flowchart LR")
+    for node in workflow["simplified_workflow_nodes"]:
+        asks = "approval_node" in node
+        words = (
+            f"{node['identifier']}<br/><small>{'somebody says yes' if asks else node['unified_job_template']}</small>"
+        )
+        yield f'  {node["identifier"]}{"{{" if asks else "["}"{words}"{"}}" if asks else "]"}'
+    for node in workflow["simplified_workflow_nodes"]:
+        for key, arrow in (
+            ("success_nodes", "-->"),
+            ("failure_nodes", "-. fails .->"),
+            ("always_nodes", "-- always -->"),
+        ):
+            yield from (f"  {node['identifier']} {arrow} {after}" for after in node.get(key, []))
+    yield "```"
+
+
 def replaced(text: str, markers: tuple[str, str], part: str, path: Path) -> str:
     """The text with the part between the markers. Raises Unwritable when they are not there, once each and in order."""
     start, end = markers
@@ -122,6 +157,12 @@ def wanted(root: Path) -> Iterator[tuple[Path, str]]:
     if not path.exists():
         raise Unwritable(f"{path}: is not there")
     yield path, replaced(path.read_text("utf-8"), OPERATOR_MARKERS, operator_part(root), path)
+    path = root / "docs" / "moving.md"
+    if path.exists():
+        yield path, replaced(path.read_text("utf-8"), MOVING_MARKERS, moving_part(root), path)
+    path = root / "docs" / "awx.md"
+    if path.exists():
+        yield path, replaced(path.read_text("utf-8"), WORKFLOW_MARKERS, workflow_part(root), path)
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import configparser
 import http.server
-import importlib.util
+import importlib
+import json
 import os
 import re
 import shlex
-import sqlite3
 import string
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 PROGRAM = Path(__file__).parents[2] / "docker" / "entrypoint.py"
-
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("entrypoint", PROGRAM)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses look up postponed annotations in the registered module.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-entrypoint = _load()
+sys.path.insert(0, str(PROGRAM.parent))
+entrypoint = importlib.import_module("entrypoint")
+schema = importlib.import_module("schema")
 
 PYTHON = "/opt/python"
 SCRATCH = Path("/scratch")
@@ -92,14 +81,14 @@ def options(argv: tuple[str, ...]) -> dict[str, str]:
 
 def test_plan_postgresql(rds: dict[str, str], home: Path) -> None:
     made = plan(rds, home)
-    assert made.database == "postgresql+psycopg://writer@db.example.com:6432/tracking"
+    assert made.database.uri == "postgresql+psycopg://writer@db.example.com:6432/tracking"
     assert made.argv[:4] == (PYTHON, "-m", "mlflow", "server")
     assert options(made.argv) == {
         "--host": "0.0.0.0",
         "--port": "5000",
         "--workers": "1",
         "--uvicorn-opts": entrypoint.UVICORN_OPTIONS,
-        "--backend-store-uri": made.database,
+        "--backend-store-uri": made.database.uri,
         "--serve-artifacts": "",
         "--artifacts-destination": "s3://bucket/a/prefix",
         "--app-name": "basic-auth",
@@ -111,6 +100,7 @@ def test_plan_postgresql(rds: dict[str, str], home: Path) -> None:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_SERVER_ALLOWED_HOSTS": rds["MLFLOW_SERVER_ALLOWED_HOSTS"],
         "MLFLOW_AUTH_CONFIG_PATH": "/scratch/basic_auth.ini",
+        "MLFLOW_AUTH_ADMIN_USERNAME": "admin",
     }
     assert {name: made.environment.get(name) for name in expected} == expected
     assert "MLFLOW_DB_PASSWORD" not in made.environment
@@ -118,7 +108,7 @@ def test_plan_postgresql(rds: dict[str, str], home: Path) -> None:
 
 def test_plan_sqlite(efs: dict[str, str], home: Path, tmp_path: Path) -> None:
     made = plan(efs, home)
-    assert made.database == f"sqlite:///{tmp_path}/mlflow.db"
+    assert made.database.uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert not [name for name in made.environment if name.startswith("PG")]
     assert options(made.argv)["--workers"] == "1"
 
@@ -154,7 +144,7 @@ def test_secrets_with_any_character_stay_out_of_sight(
     assert made.environment["PGPASSWORD"] == values["MLFLOW_DB_PASSWORD"]
     assert made.environment["MLFLOW_AUTH_ADMIN_PASSWORD"] == values["MLFLOW_AUTH_ADMIN_PASSWORD"]
     assert made.environment["MLFLOW_FLASK_SERVER_SECRET_KEY"] == values["MLFLOW_FLASK_SERVER_SECRET_KEY"]
-    visible = "\n".join([*made.argv, *made.files.values(), made.database])
+    visible = "\n".join([*made.argv, *made.files.values(), made.database.uri])
     assert not [name for name, value in values.items() if value in visible]
     holders = [name for name, value in made.environment.items() if value == values["MLFLOW_DB_PASSWORD"]]
     assert holders == ["PGPASSWORD"]
@@ -167,11 +157,10 @@ def test_users_file_is_read_back_as_written(rds: dict[str, str], home: Path, use
     parser.read_string(made.files[SCRATCH / "basic_auth.ini"])
     assert dict(parser["mlflow"]) == {
         "default_permission": "READ",
-        "database_uri": made.database,
-        "admin_username": "admin",
+        "database_uri": made.database.uri,
         "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
     }
-    authority = made.database.removeprefix("postgresql+psycopg://").removesuffix("/tracking")
+    authority = made.database.uri.removeprefix("postgresql+psycopg://").removesuffix("/tracking")
     assert re.fullmatch(r"[A-Za-z0-9%]+@db\.example\.com:6432", authority)
 
 
@@ -264,7 +253,11 @@ def test_ca_file_from_environment(rds: dict[str, str], tmp_path: Path) -> None:
         ({"MLFLOW_FLASK_SERVER_SECRET_KEY": ""}, ["MLFLOW_FLASK_SERVER_SECRET_KEY is missing"]),
         ({"MLFLOW_FLASK_SERVER_SECRET_KEY": "tooshort"}, ["MLFLOW_FLASK_SERVER_SECRET_KEY", "16 or more"]),
         ({"MLFLOW_DB_DIALECT": ""}, ["MLFLOW_DB_DIALECT is missing", "postgresql"]),
-        ({"MLFLOW_DB_DIALECT": "mysql"}, ["MLFLOW_DB_DIALECT='mysql'", "postgresql"]),
+        ({"MLFLOW_DB_DIALECT": "mssql"}, ["MLFLOW_DB_DIALECT='mssql'", "postgresql", "mysql"]),
+        ({"MLFLOW_DB_TLS": "yes"}, ["MLFLOW_DB_TLS='yes'", "verify", "off"]),
+        ({"MLFLOW_LOG_FORMAT": "xml"}, ["MLFLOW_LOG_FORMAT='xml'", "json"]),
+        ({"MLFLOW_PROMETHEUS": "1"}, ["MLFLOW_PROMETHEUS='1'", "true"]),
+        ({"MLFLOW_DB_DIALECT": "mysql", "MLFLOW_MYSQL_SSL_CA": "/ca"}, ["MLFLOW_MYSQL_SSL_CA", "MLFLOW_DB_CA_FILE"]),
         ({"MLFLOW_DB_HOST": ""}, ["MLFLOW_DB_HOST is missing"]),
         ({"MLFLOW_DB_HOST": "db:5432"}, ["MLFLOW_DB_HOST='db:5432'", "MLFLOW_DB_PORT"]),
         ({"MLFLOW_DB_HOST": "user@db"}, ["MLFLOW_DB_HOST='user@db'"]),
@@ -279,7 +272,7 @@ def test_ca_file_from_environment(rds: dict[str, str], tmp_path: Path) -> None:
         ({"MLFLOW_DB_PASSWORD": "trailing\r"}, ["MLFLOW_DB_PASSWORD", "line break"]),
         ({"MLFLOW_DB_CA_FILE": "/nonexistent.pem"}, ["MLFLOW_DB_CA_FILE='/nonexistent.pem'", "CA bundle"]),
         ({"MLFLOW_DB_CA_FILE": "system"}, ["MLFLOW_DB_CA_FILE='system'"]),
-        ({"MLFLOW_DATA_DIR": "/tmp"}, ["MLFLOW_DATA_DIR and MLFLOW_DB_", "keep one"]),
+        ({"MLFLOW_DATA_DIR": "/tmp"}, ["MLFLOW_DATA_DIR and MLFLOW_DB_HOST", "keep one"]),
     ],
 )
 def test_bad_environment_is_one_sentence(
@@ -305,7 +298,7 @@ def test_bad_environment_is_one_sentence(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"MLFLOW_DATA_DIR": ""}, ["MLFLOW_DATA_DIR and MLFLOW_DB_HOST are both missing"]),
+        ({"MLFLOW_DATA_DIR": ""}, ["MLFLOW_DATA_DIR, MLFLOW_DB_HOST and MLFLOW_BACKEND_STORE_URI are all missing"]),
         ({"MLFLOW_DATA_DIR": "relative"}, ["MLFLOW_DATA_DIR='relative'", "absolute"]),
         ({"MLFLOW_DATA_DIR": "/nonexistent/folder"}, ["MLFLOW_DATA_DIR='/nonexistent/folder'", "mount"]),
         ({"MLFLOW_DATA_DIR": "/tmp/a?mode=memory"}, ["MLFLOW_DATA_DIR"]),
@@ -325,9 +318,12 @@ def test_missing_bundle_beside_the_program(rds: dict[str, str], tmp_path: Path) 
         plan(rds, tmp_path)
 
 
-def _execute(made: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...], dict[str, str]]]:
-    calls: list[tuple[str, tuple[str, ...], dict[str, str]]] = []
+def _execute(made: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    calls: list[Any] = []
     monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(os, "dup2", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(os, "environ", {"PGSSLMODE": "disable", "PGSERVICE": "x"})
+    monkeypatch.setattr(schema, "prepare", lambda *arguments: calls.append(arguments[:4]))
     entrypoint.execute(made)
     return calls
 
@@ -336,11 +332,48 @@ def test_execute_becomes_the_server(
     efs: dict[str, str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = entrypoint.make_plan(efs, home, tmp_path / "scratch", PYTHON)
-    assert _execute(made, monkeypatch) == [(PYTHON, made.argv, dict(made.environment))]
+    assert _execute(made, monkeypatch) == [
+        (made.database, True, PYTHON, made.environment),
+        (1, 2),
+        (PYTHON, made.argv, dict(made.environment)),
+    ]
     users = tmp_path / "scratch" / "basic_auth.ini"
     assert users.read_text() == made.files[users]
     assert users.stat().st_mode & 0o777 == 0o600
     assert users.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_driver_of_the_entrypoint_reads_what_the_server_will(
+    rds: dict[str, str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = entrypoint.make_plan(rds, home, tmp_path / "scratch", PYTHON)
+    _execute(made, monkeypatch)
+    assert os.environ == {name: value for name, value in made.environment.items() if name.startswith("PG")}
+    assert os.environ["PGSSLMODE"] == "verify-full"
+
+
+def test_metrics_have_a_folder(
+    efs: dict[str, str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = entrypoint.make_plan(efs | {"MLFLOW_PROMETHEUS": "true"}, home, tmp_path / "scratch", PYTHON)
+    _execute(made, monkeypatch)
+    folder = options(made.argv)["--expose-prometheus"]
+    assert made.environment["PROMETHEUS_MULTIPROC_DIR"] == folder
+    assert Path(folder).is_dir()
+    assert "--expose-prometheus" not in plan(efs | {"MLFLOW_PROMETHEUS": "false"}, home).argv
+
+
+def test_json_logs_reach_every_process(efs: dict[str, str], home: Path) -> None:
+    assert "PYTHONPATH" not in plan(efs | {"MLFLOW_LOG_FORMAT": "text"}, home).environment
+    made = plan(efs | {"MLFLOW_LOG_FORMAT": "json", "PYTHONPATH": "/other"}, home)
+    assert made.environment["PYTHONPATH"] == f"{home}:/other"
+
+
+def test_a_refusal_can_be_json() -> None:
+    done = run("serve", MLFLOW_LOG_FORMAT="json")
+    told = json.loads(done.stderr)
+    assert (done.returncode, done.stdout, told["level"], told["logger"]) == (2, "", "ERROR", "entrypoint")
+    assert told["message"].startswith("MLFLOW_SERVER_ALLOWED_HOSTS is missing")
 
 
 def test_execute_refuses_a_scratch_folder_it_cannot_make(
@@ -352,125 +385,12 @@ def test_execute_refuses_a_scratch_folder_it_cannot_make(
     assert caught.value.code == 1
 
 
-def _database(path: Path, mode: str) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA journal_mode={mode}")
-    connection.execute("CREATE TABLE runs (id)")
-    connection.commit()
-    connection.close()
-
-
-@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
-def test_no_wal(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "mlflow.db"
-    _database(path, mode)
-    entrypoint.leave_wal(path)
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-    assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
-    connection.close()
-
-
-def test_wal_of_nothing_creates_nothing(tmp_path: Path) -> None:
-    entrypoint.leave_wal(tmp_path / "mlflow.db")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_wal_in_use_is_one_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "mlflow.db"
-    _database(path, "WAL")
-    other = sqlite3.connect(path)
-    other.execute("SELECT * FROM runs").fetchall()
-    original = sqlite3.connect
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(entrypoint.Refusal, match="cannot use the database"):
-        patch.setattr(sqlite3, "connect", lambda file, timeout: original(file, timeout=0))
-        entrypoint.leave_wal(path)
-    other.close()
-
-
-class _FakePostgres:
-    """Stands for the module psycopg: one connection that knows which tables exist and records what it is asked."""
-
-    class Error(Exception):
-        pass
-
-    def __init__(self, tables: set[str], failure: str = "") -> None:
-        self.tables, self.failure, self.events = tables, failure, []  # type: ignore[var-annotated]
-
-    def connect(self, uri: str, autocommit: bool) -> _FakePostgres:
-        if self.failure:
-            raise self.Error(self.failure)
-        self.events.append(uri)
-        return self
-
-    def __enter__(self) -> _FakePostgres:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.events.append("closed")
-
-    def execute(self, statement: str, values: tuple[Any, ...]) -> _FakePostgres:
-        self.answer = (values[0] not in self.tables,)
-        if "lock" in statement:
-            self.events.append("locked")
-        return self
-
-    def fetchone(self) -> tuple[bool]:
-        return self.answer
-
-    def run(self, command: list[str], env: dict[str, str], check: bool) -> None:
-        self.events.append(" ".join(command[1:]))
-        self.command_environment = env
-
-
-URI = "postgresql+psycopg://writer@db.example.com:6432/tracking"
-TRACKING = f"-m mlflow db upgrade {URI}"
-USERS = f"-m mlflow.server.auth db upgrade --url {URI}"
-
-
-@pytest.mark.parametrize(
-    ("tables", "auth", "expected"),
-    [
-        (set(), "basic", ["locked", TRACKING, USERS]),
-        (set(), "none", ["locked", TRACKING]),
-        ({"alembic_version"}, "basic", ["locked", USERS]),
-        ({"alembic_version"}, "none", []),
-        ({"alembic_version", "alembic_version_auth"}, "basic", []),
-    ],
-)
-def test_tables_are_created_once_under_a_lock(
-    rds: dict[str, str],
-    home: Path,
-    tables: set[str],
-    auth: str,
-    expected: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    fake = _FakePostgres(tables)
-    monkeypatch.setitem(sys.modules, "psycopg", fake)
-    monkeypatch.setattr(subprocess, "run", fake.run)
-    monkeypatch.setattr(os, "environ", {})
-    made = plan(rds | {"MLFLOW_AUTH": auth}, home)
-    entrypoint.create_schema(made)
-    assert fake.events == [URI.replace("+psycopg", ""), *expected, "closed"]
-    if expected:
-        assert fake.command_environment == made.environment
-
-
-def test_unreachable_database_is_one_sentence(rds: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", _FakePostgres(set(), "no\n\troute"))
-    monkeypatch.setattr(os, "environ", {})
-    with pytest.raises(entrypoint.Refusal) as caught:
-        entrypoint.create_schema(plan(rds, home))
-    assert str(caught.value) == f"cannot use the database {URI}: no route"
-    assert caught.value.code == 1
-
-
 class _Health(http.server.BaseHTTPRequestHandler):
     status = 200
+    wanted = "/health"
 
     def do_GET(self) -> None:
-        self.send_response(self.status if self.path == "/health" else 404)
+        self.send_response(self.status if self.path == self.wanted else 404)
         self.end_headers()
 
     def log_message(self, *arguments: object) -> None:
@@ -493,6 +413,17 @@ def test_health(port: int, status: int, code: int, monkeypatch: pytest.MonkeyPat
     assert entrypoint.main(["health"], {"MLFLOW_PORT": str(port)}) == code
 
 
+def test_health_behind_a_path(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"MLFLOW_PORT": str(port), "MLFLOW_STATIC_PREFIX": "/mlops"}
+    assert entrypoint.main(["health"], environ) == 1
+    monkeypatch.setattr(_Health, "wanted", "/mlops/health")
+    assert entrypoint.main(["health"], environ) == 0
+
+
+def test_health_knows_the_other_systems_port(port: int) -> None:
+    assert entrypoint.main(["health"], {"PORT": str(port), "MLFLOW_ARTIFACT_URI": "s3://bucket"}) == 0
+
+
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(PROGRAM), *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=30)
@@ -501,9 +432,11 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "environ", "code", "words"),
     [
-        ((), {}, 2, ["serve, health, version"]),
-        (("migrate",), {}, 2, ["'migrate'", "serve, health, version"]),
-        (("serve", "--host"), {}, 2, ["serve, health, version"]),
+        ((), {}, 2, ["serve, migrate, check, health, version"]),
+        (("upgrade",), {}, 2, ["'upgrade'", "serve, migrate, check, health, version"]),
+        (("serve", "--host"), {}, 2, ["serve, migrate, check, health, version"]),
+        (("migrate",), {}, 2, ["MLFLOW_SERVER_ALLOWED_HOSTS is missing"]),
+        (("check",), {}, 2, ["MLFLOW_SERVER_ALLOWED_HOSTS is missing"]),
         (("serve",), {}, 2, ["MLFLOW_SERVER_ALLOWED_HOSTS is missing"]),
         (("health",), {"MLFLOW_PORT": "1"}, 1, ["http://127.0.0.1:1/health"]),
         (("health",), {"MLFLOW_PORT": "x"}, 2, ["MLFLOW_PORT='x'"]),
@@ -521,12 +454,13 @@ def test_version_names_what_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert capsys.readouterr().out.startswith("mlflow 3.17.2, python 3.")
 
 
-def test_lock_names_no_host_and_pins_every_line() -> None:
-    lock = (PROGRAM.parent / "requirements.txt").read_text()
+@pytest.mark.parametrize("variant", ["slim", "full"])
+def test_lock_names_no_host_and_pins_every_line(variant: str) -> None:
+    lock = (PROGRAM.parent / f"requirements-{variant}.txt").read_text()
     assert "://" not in lock
     pins = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
     assert [pin for pin in pins if not re.match(r"[a-z0-9._-]+==\S+ (; .* )?\\$", pin)] == []
     assert lock.count("\n    --hash=sha256:") >= len(pins)
     direct = (PROGRAM.parent / "requirements.in").read_text()
-    for name in re.findall(r"^[a-z0-9-]+", direct, re.MULTILINE):
-        assert [pin for pin in pins if pin.startswith(f"{name}==")], name
+    for name in re.findall(r"^[A-Za-z0-9-]+", direct, re.MULTILINE):
+        assert [pin for pin in pins if pin.startswith(f"{name.lower()}==")], name

@@ -79,7 +79,12 @@ def test_this_interpreter_passes_the_real_probe() -> None:
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with requirement files, and an interpreter whose venvs hold a pip that only counts its calls."""
-    for name in ("requirements.txt", "local/requirements.txt", "docker/requirements.txt", "tests/requirements.txt"):
+    for name in (
+        "requirements.txt",
+        "local/requirements.txt",
+        "docker/requirements-slim.txt",
+        "tests/requirements.txt",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x==1\n")
     script = f"""
@@ -102,12 +107,13 @@ def calls(folder: Path) -> list[str]:
 
 
 PIP = "pip pip install --quiet --no-compile --disable-pip-version-check -r "
+SERVER = PIP.replace("-r ", "--no-deps -r ") + "docker/requirements-slim.txt"
 
 
 def test_both_are_made_once(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bootstrap.bootstrap(tests=False)
     assert calls(checkout) == [
-        PIP + "docker/requirements.txt",
+        SERVER,
         PIP + "requirements.txt -r local/requirements.txt",
         "venv .venv",
         "venv .venv-server",
@@ -123,9 +129,9 @@ def test_both_are_made_once(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_changed_pin_remakes_only_its_environment(checkout: Path) -> None:
     bootstrap.bootstrap(tests=False)
     calls(checkout)
-    (checkout / "docker" / "requirements.txt").write_text("x==2\n")
+    (checkout / "docker" / "requirements-slim.txt").write_text("x==2\n")
     bootstrap.bootstrap(tests=False)
-    assert calls(checkout) == [PIP + "docker/requirements.txt", "venv .venv-server"]
+    assert calls(checkout) == [SERVER, "venv .venv-server"]
 
 
 def test_test_tools_are_added_and_serve_both(checkout: Path) -> None:
