@@ -20,7 +20,19 @@ from typing import Any
 
 import botocore.exceptions
 
-from local import aws, config, credentials, database, front, processes, rolling, tasks, tls
+from local import (
+    aws,
+    config,
+    containers,
+    credentials,
+    database,
+    front,
+    processes,
+    rolling,
+    runners,
+    tasks,
+    tls,
+)
 
 LOG = logging.getLogger("local.agent")
 STATE = config.RUN / "agent.json"
@@ -116,11 +128,11 @@ class Databases(threading.Thread):
         except botocore.exceptions.ClientError as error:
             return f"waits for the secret {wish['name']}/database ({aws.code(error)})"
         found = self.standing.get(resource)
-        if found and (found.door.port != wish["port"] or found.server.pid() is None):
+        if found and (found.door.port != wish["port"] or not found.server.where()):
             self._remove(resource)
             found = None
         if found is None:
-            server = database.Server(config.STATE / "rds" / resource)
+            server = self._server(resource, wish)
             server.start()
             found = Standing(wish["name"], server, database.Door(wish["port"], server.socket, self._context))
             self.loop.run(found.door.open())
@@ -130,6 +142,11 @@ class Databases(threading.Thread):
             found.server.apply(wish["user"], password, wish["database"])
             found.applied = mark
         return "available"
+
+    def _server(self, resource: str, wish: Mapping[str, Any]) -> database.Server:
+        data = config.STATE / "rds" / resource
+        engine = config.engine_of(wish["name"])
+        return containers.Database(data, engine, wish["version"]) if engine else database.Server(data)
 
     def _remove(self, resource: str) -> None:
         found = self.standing.pop(resource)
@@ -151,8 +168,8 @@ class Databases(threading.Thread):
         found = []
         for name, note in sorted(self.notes.items()):
             one = standing.get(name)
-            pid = one.server.pid() if one else None
-            found.append({"name": name, "state": note, "port": one.door.port if one else 0, "pid": pid})
+            where = one.server.where() if one else ""
+            found.append({"name": name, "state": note, "port": one.door.port if one else 0, "where": where})
         return found
 
 
@@ -297,6 +314,7 @@ class Services:
                 self.tasks.remove(task)
                 if task.failed:
                     self._failures(task.cluster, task.service, task.revision).add(task.reason, time.time())
+                    self._report(f"{task.cluster}/{task.service}", task.revision, "STOPPED", task.reason)
             elif task.state == rolling.HEALTHY and time.time() - task.healthy_since > STEADY:
                 failures = self._failures(task.cluster, task.service, task.revision)
                 failures.count = 0
@@ -304,18 +322,28 @@ class Services:
     def _failures(self, cluster: str, service: str, revision: str) -> Failures:
         return self.failures.setdefault((f"{cluster}/{service}", revision), Failures())
 
+    def _report(self, key: str, revision: str, status: str, reason: str = "") -> None:
+        """Tell ECS how a task fares, by which it judges a deployment."""
+        cluster, _, service = key.partition("/")
+        task = rolling.task_name(service, revision)
+        try:
+            self.ecs.submit_task_state_change(cluster=cluster, task=task, status=status, reason=reason[:1000])
+        except AwsError as error:
+            LOG.warning("%s: %s is not known to ECS: %s", service, status, error)
+
     def tick(self, now: float) -> None:
         """Compare and correct. Raises AWS errors."""
         services = self._services()
         for task in self.tasks:
             if f"{task.cluster}/{task.service}" not in services:
                 task.stop(now, "its service is gone", drain=0)
-        self.wishes = {}
-        for key, service in services.items():
-            self._reconcile(key, service, now)
+        # Before any old one is taken away: in between nobody would answer.
         for task in self.tasks:
             if task.state == rolling.HEALTHY and not task.registered:
                 self._register(task)
+        self.wishes = {}
+        for key, service in services.items():
+            self._reconcile(key, service, now)
         if now - self._swept > 5:
             self._sweep(services)
             self._swept = now
@@ -338,7 +366,10 @@ class Services:
                 replaced = task.revision != wish.revision
                 drain = DRAIN if task.state == rolling.HEALTHY else 0
                 task.stop(now, f"replaced by {_short(wish.revision)}" if replaced else "scaled in", drain)
-        if decision.start and time.time() >= self._failures_of(key, wish).retry_at:
+        rollout = rolling.rollout(service)
+        if rollout == "IN_PROGRESS" and rolling.settled(wish, seen):
+            self._report(key, wish.revision, "RUNNING")
+        elif decision.start and rollout != "FAILED" and time.time() >= self._failures_of(key, wish).retry_at:
             for _ in range(decision.start):
                 self._start(key, wish, service)
 
@@ -350,9 +381,10 @@ class Services:
         try:
             task = tasks.Task(self._definition(wish.revision), service, config.free_port(taken))
             task.start(self.roles, self.endpoint)
-        except (tasks.CannotStart, config.Trouble) as error:
+        except (runners.CannotStart, config.Trouble) as error:
             failures = self._failures_of(key, wish)
             failures.add(str(error), time.time())
+            self._report(key, wish.revision, "STOPPED", str(error))
             LOG.error("%s %s: task did not start: %s", key, _short(wish.revision), error)
             # The role may have been made anew with the same name since its credentials were taken.
             self.roles = tasks.Roles()
@@ -445,6 +477,7 @@ def end_leftovers() -> None:
     for record in tasks.leftovers():
         if processes.stop(record, 10):
             LOG.info("ended process %s of an earlier life", record["pid"])
+    containers.end_tasks()
     tasks.leftover_folders()
 
 
@@ -471,6 +504,8 @@ class Agent:
             if self.databases.first_pass.is_set() or now > patience:
                 self._guarded(lambda: self.services.tick(time.time()))
             if now - slow_at > SLOW_POLL:
+                # A MiniStack that was started anew does not know us.
+                self._guarded(self.services.ecs.discover_poll_endpoint)
                 self._guarded(self.fronts.tick)
                 slow_at = now
             self._guarded(self.write_state)

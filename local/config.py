@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
 import secrets
 import socket
 import string
@@ -34,6 +35,8 @@ IMAGE_NAME = "local/mlflow"
 PUBLIC_DOMAIN = "mlflow.local.test"
 STORAGES = ("rds", "efs")
 EXPOSURES = ("internal", "public")
+# The empty one is none: processes instead of containers.
+ENGINES = ("", "docker", "podman")
 NO_PROFILE = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
@@ -47,22 +50,36 @@ class Stack:
 
     storage: str
     exposure: str
+    engine: str = ""
 
     @property
     def name(self) -> str:
-        """The stack's name, which prefixes everything it creates."""
-        return f"local-{self.storage}-{self.exposure}"
+        """The stack's name, which prefixes everything it creates; `engine_of` reads the engine back from it.
+
+        So a stack never changes its engine: the data of one lies where the other would not find it.
+        """
+        return f"{self.engine or 'local'}-{self.storage}-{self.exposure}"
 
     @classmethod
     def wanted(cls, env: Mapping[str, str]) -> Stack:
-        """The stack asked for by STORAGE and EXPOSURE (defaults rds, internal). Raises Trouble for other values."""
+        """The stack asked for by STORAGE, EXPOSURE and ENGINE (defaults rds, internal, none).
+
+        Raises Trouble for other values.
+        """
         chosen = []
-        for name, allowed in (("STORAGE", STORAGES), ("EXPOSURE", EXPOSURES)):
+        for name, allowed in (("STORAGE", STORAGES), ("EXPOSURE", EXPOSURES), ("ENGINE", ENGINES)):
             value = env.get(name) or allowed[0]
             if value not in allowed:
-                raise Trouble(f"{name}={value} is not one of {', '.join(allowed)}: choose one of these.")
+                choice = ", ".join(one for one in allowed if one)
+                raise Trouble(f"{name}={value} is not one of {choice}: choose one of these.")
             chosen.append(value)
         return cls(*chosen)
+
+
+def engine_of(stack: str) -> str:
+    """The container engine of the stack with this name, or "" where it runs as processes."""
+    first = stack.partition("-")[0]
+    return first if first in ENGINES else ""
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
@@ -185,9 +202,8 @@ def front_url(stack: str) -> str:
     return f"http://{HOST}:{Ports().get('front/' + stack)}"
 
 
-def network_environment() -> dict[str, str]:
-    """What any program needs to find and trust the local AWS; no credentials."""
-    bundle = str(TLS / "ca-bundle.pem")
+def network_environment(bundle: str = str(TLS / "ca-bundle.pem")) -> dict[str, str]:
+    """What any program needs to find and trust the local AWS; no credentials. `bundle` is where it sees our CA."""
     return {
         "AWS_ENDPOINT_URL": aws_url(),
         "AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING": f"https://{HOST}:{Ports().get('scaling')}",
@@ -213,9 +229,14 @@ def no_proxy(env: Mapping[str, str]) -> dict[str, str]:
 def stack_environment(current: Mapping[str, Any]) -> dict[str, str]:
     """The MLFLOW_LOCAL_* variables that inventories/local reads; `current` is current.json's content."""
     return {
+        "MLFLOW_LOCAL_STACK": current["stack"],
         "MLFLOW_LOCAL_STORAGE": current["storage"],
         "MLFLOW_LOCAL_EXPOSURE": current["exposure"],
+        "MLFLOW_LOCAL_ENGINE": engine_of(current["stack"]),
         "MLFLOW_LOCAL_IMAGE": current["image"],
+        "MLFLOW_LOCAL_IMAGE_BASE": current.get("base", ""),
+        "MLFLOW_LOCAL_CA": str(TLS / "ca.pem"),
+        "MLFLOW_LOCAL_ARCHITECTURE": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
         "MLFLOW_LOCAL_DATABASE_PORT": str(Ports().get("database/" + current["stack"])),
         "MLFLOW_LOCAL_URL": front_url(current["stack"]),
         "MLFLOW_LOCAL_CERTIFICATE_ARN": current.get("certificate", ""),

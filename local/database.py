@@ -136,6 +136,11 @@ class Server:
         except (OSError, ValueError, IndexError, psutil.Error):
             return None
 
+    def where(self) -> str:
+        """Where a person finds it, or "" when it does not run."""
+        pid = self.pid()
+        return f"process {pid}" if pid else ""
+
     def start(self) -> None:
         """Make the data folder if there is none, and start the server unless it runs."""
         _, popen = _as_other_user()
@@ -310,7 +315,7 @@ class Door:
 
 
 def wanted(instances: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What should run, by resource id, from DescribeDBInstances: {name, port, user, database}."""
+    """What should run, by resource id, from DescribeDBInstances: {name, version, port, user, database}."""
     found = {}
     for instance in instances:
         endpoint = instance.get("Endpoint") or {}
@@ -321,6 +326,7 @@ def wanted(instances: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         name = instance["DBInstanceIdentifier"]
         found[instance.get("DbiResourceId") or name] = {
             "name": name,
+            "version": str(instance["EngineVersion"]),
             "port": int(endpoint["Port"]),
             "user": instance["MasterUsername"],
             "database": instance.get("DBName"),

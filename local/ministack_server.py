@@ -1,6 +1,6 @@
 """MiniStack as this repository needs it; settings come by environment, see emulators.py.
 
-It is served from here, and not by its own command, for six reasons:
+It is served from here, and not by its own command, for these reasons:
 - its command also listens on port 443 when it may;
 - it writes its state only on an orderly end: `POST /_local/save` writes it at once, and so does every minute;
 - it keeps a target by its address alone, so that a second task on this machine's one address would be dropped;
@@ -8,7 +8,8 @@ It is served from here, and not by its own command, for six reasons:
 - it does not strip the prefix of `/_alb/NAME/...` when the Host is the balancer's own name, and without the prefix it
   answers /health itself;
 - it checks rights on a log stream against `log-group:NAME`, where AWS checks `log-group:NAME:...`, so that the policy
-  that is right on AWS is refused.
+  that is right on AWS is refused;
+- what ministack_gaps, ministack_deployments and ministack_registry say.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import os
 import resource
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from hypercorn.asyncio import serve
@@ -30,7 +32,7 @@ from ministack.core import iam_actions
 from ministack.core.persistence import save_all
 from ministack.services import alb, ecs
 
-from local import ministack_gaps
+from local import ministack_deployments, ministack_gaps, ministack_registry
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 SAVE_EVERY = 60.0
@@ -102,6 +104,9 @@ def _patch() -> None:
     alb.find_lb_for_host = lambda host: None if BY_PATH.get() else by_host(host)
     ecs._sync_service_targets = lambda *_: None
     ministack_gaps.fill()
+    ministack_deployments.fill()
+    layers = Path(os.environ["STATE_DIR"]).parent / "registry"
+    ministack_registry.fill(layers, f"https://127.0.0.1:{os.environ['GATEWAY_PORT']}")
 
 
 def _save() -> None:

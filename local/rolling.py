@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 STARTING = "starting"
 HEALTHY = "healthy"
@@ -72,6 +73,23 @@ def decide(wish: Wish, tasks: Sequence[Task]) -> Decision:
         needed -= 1
         decision.stop.append(task.id)
     return decision
+
+
+def settled(wish: Wish, tasks: Sequence[Task]) -> bool:
+    """Whether `tasks` (dead ones left out) are what `wish` asks for, all healthy and nothing else."""
+    done = [task for task in tasks if task.revision == wish.revision and task.state == HEALTHY]
+    return len(done) == len(tasks) == wish.count
+
+
+def rollout(service: Mapping[str, Any]) -> str:
+    """How the deployment of a service fares, as DescribeServices says: IN_PROGRESS, COMPLETED, FAILED, or ""."""
+    found = [one for one in service.get("deployments") or [] if one.get("status") == "PRIMARY"]
+    return str(found[0].get("rolloutState", "")) if found else ""
+
+
+def task_name(service: str, revision: str) -> str:
+    """How a task of `revision` (an ARN) is named to MiniStack, which knows ours by no other name."""
+    return f"{service} {revision}"
 
 
 def backoff(failures: int) -> float:

@@ -51,13 +51,13 @@ def service_rows(services: Sequence[Mapping[str, Any]], now: float) -> list[list
         note = f"failed {service['failures']} times, last: {_cut(service['last_exit'])}" if service["failures"] else ""
         for task in service["tasks"]:
             state = f"{task['state']}, {_age(now - task['started'])}"
-            rows.append([service["service"], task["revision"], f"task {task['id'][:8]}", state, note])
+            rows.append([service["service"], task["revision"], f"task {task['id'][:8]}", state, task["where"], note])
         if len(service["tasks"]) < service["desired"]:
             wait = service["retry_at"] - now
             state = f"restarting in {wait:.0f} s" if service["failures"] and wait > 0 else "starting"
-            rows.append([service["service"], service["revision"], "no task", state, note])
+            rows.append([service["service"], service["revision"], "no task", state, "", note])
         elif not service["tasks"]:
-            rows.append([service["service"], service["revision"], "no task", "wanted: 0", note])
+            rows.append([service["service"], service["revision"], "no task", "wanted: 0", "", note])
     return rows
 
 
@@ -67,16 +67,15 @@ def status() -> None:
     records = {name: processes.running(name) for name in names}
     state = config.read_json(config.RUN / "agent.json") if records[up.AGENT] else {}
     now = time.time()
-    rows = [["PROCESS", "PID", "STATE"]]
+    rows = [["WHAT", "WHERE", "STATE"]]
     for name, record in records.items():
         age = f"runs, {_age(now - record['started'])}" if record else "stopped"
-        rows.append([name, str(record["pid"]) if record else "-", age])
+        rows.append([name, f"process {record['pid']}" if record else "-", age])
     for one in state.get("databases", []):
-        pid = str(one["pid"] or "-")
-        rows.append([f"postgresql {one['name']}", pid, f"{one['state']}, port {one['port']}"])
+        rows.append([f"postgresql {one['name']}", one["where"] or "-", f"{one['state']}, port {one['port']}"])
     config.say(table(rows))
     if state.get("services"):
-        rows = [["SERVICE", "REVISION", "TASK", "STATE", ""], *service_rows(state["services"], now)]
+        rows = [["SERVICE", "REVISION", "TASK", "STATE", "WHERE", ""], *service_rows(state["services"], now)]
         config.say("\n" + table(rows))
     if state.get("fronts"):
         fronts = [[one["stack"], one["balancer"], one["host"], one["url"] or "-"] for one in state["fronts"]]

@@ -63,32 +63,47 @@ def container_port(spec: Mapping[str, Any]) -> int | None:
     return int(mappings[0]["containerPort"]) if mappings else None
 
 
+@dataclass(frozen=True)
+class Mount:
+    """A folder in the container: its path and its volume, which is scratch where there is no EFS file system."""
+
+    path: str
+    volume: str
+    file_system: str = ""
+    access_point: str = ""
+    with_role: bool = False
+    read_only: bool = False
+
+
+def volumes(definition: Mapping[str, Any]) -> list[Mount]:
+    """The mounts of the container; `with_role` where the task role's rights decide."""
+    known = {volume["name"]: volume for volume in definition.get("volumes") or []}
+    found = []
+    for mount in container(definition).get("mountPoints") or []:
+        name = mount["sourceVolume"]
+        efs = known.get(name, {}).get("efsVolumeConfiguration") or {}
+        authorization = efs.get("authorizationConfig") or {}
+        found.append(
+            Mount(
+                mount["containerPath"].rstrip("/") or "/",
+                name,
+                efs.get("fileSystemId", ""),
+                authorization.get("accessPointId") or "",
+                authorization.get("iam") == "ENABLED",
+                bool(mount.get("readOnly")),
+            )
+        )
+    return found
+
+
 def mounts(definition: Mapping[str, Any], files: Path, scratch: Path) -> dict[str, Path]:
     """Folders by container path: an EFS volume's below `files`, any other volume's below `scratch`."""
-    volumes = {volume["name"]: volume for volume in definition.get("volumes") or []}
-    found = {}
-    for mount in container(definition).get("mountPoints") or []:
-        efs = volumes.get(mount["sourceVolume"], {}).get("efsVolumeConfiguration")
-        if efs:
-            point = (efs.get("authorizationConfig") or {}).get("accessPointId") or "root"
-            folder = files / efs["fileSystemId"] / point
-        else:
-            folder = scratch / mount["sourceVolume"]
-        found[mount["containerPath"].rstrip("/") or "/"] = folder
-    return found
-
-
-def file_systems(definition: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """The EFS volumes in use: (file system, access point or "", whether it is mounted with the task role's rights)."""
-    used = {mount["sourceVolume"] for mount in container(definition).get("mountPoints") or []}
-    found = []
-    for volume in definition.get("volumes") or []:
-        efs = volume.get("efsVolumeConfiguration")
-        if efs and volume["name"] in used:
-            authorization = efs.get("authorizationConfig") or {}
-            iam = authorization.get("iam") == "ENABLED"
-            found.append((efs["fileSystemId"], authorization.get("accessPointId") or "", iam))
-    return found
+    return {
+        mount.path: files / mount.file_system / (mount.access_point or "root")
+        if mount.file_system
+        else scratch / mount.volume
+        for mount in volumes(definition)
+    }
 
 
 def environment(definition: Mapping[str, Any], port: int, folders: Mapping[str, Path]) -> dict[str, str]:

@@ -1,14 +1,11 @@
-"""One running task: from its definition to a process with its own role, log stream and target."""
+"""One task: from its definition to something that runs with its own role, log stream and target."""
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
 import select
 import shutil
-import signal
-import subprocess
 import threading
 import time
 import uuid
@@ -19,18 +16,14 @@ from typing import Any
 import boto3
 import botocore.exceptions
 
-from local import aws, config, credentials, image, processes, rolling, taskdef
+from local import aws, config, containers, credentials, rolling, runners, taskdef
+from local.runners import CannotStart
 
 LOG = logging.getLogger("local.tasks")
-RECORD = "process.json"
 LINE_LIMIT = 100_000
 BATCH_LIMIT = 500
 KEPT_LINES = 5_000
 AwsError = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
-
-
-class CannotStart(Exception):
-    """Why a task did not start; the text holds no secret."""
 
 
 class Roles:
@@ -135,52 +128,40 @@ class Task:
         self.started = time.time()
         self.healthy_since = 0.0
         self.registered = False
-        self.record: dict[str, Any] = {}
         self.exit_code: int | None = None
         self._grace, self._window = taskdef.patience(definition, int(service.get("healthCheckGracePeriodSeconds") or 0))
         self._last_good = 0.0
         self._next_check = 0.0
         self._kill_at = 0.0
         self._terminate_at = 0.0
-        self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
         self._forget_credentials: Callable[[], None] = lambda: None
-        self.scratch = config.RUN / "tasks" / self.id
+        order = runners.Order(self.id, definition, port, config.RUN / "tasks" / self.id)
+        engine = config.engine_of(self.cluster)
+        self._runner: runners.Runner = containers.Container(order, engine) if engine else runners.Process(order)
 
     # ------------------------------------------------------------ start
 
     def start(self, roles: Roles, endpoint: credentials.Endpoint) -> None:
-        """Start the process. Raises CannotStart."""
+        """Start it. Raises CannotStart."""
         spec = taskdef.container(self.definition)
-        try:
-            folder = image.pull(spec["image"])
-        except config.Trouble as error:
-            raise CannotStart(str(error)) from None
         execution = roles.session(str(self.definition.get("executionRoleArn") or ""), "ecs-agent")
+        self._runner.pull(execution)
         stream = self._stream(spec, execution)
         stream.create()
         try:
-            environment = self._environment(spec, execution, roles, endpoint)
+            task_role = str(self.definition.get("taskRoleArn") or "")
+            self._check_mounts(task_role)
+            given = self._secrets(spec, execution)
+            session = roles.session(task_role, self.id)
+            token, leading = endpoint.add(credentials.from_session(session, task_role))
+            self._forget_credentials = lambda: endpoint.remove(token)
+            self._runner.start(leading, given)
         except CannotStart as error:
+            self._forget_credentials()
             stream.add(f"task did not start: {error}")
             stream.flush()
             raise
-        command = [str(config.SERVER_PYTHON), str(folder / "entrypoint.py"), *(spec.get("command") or [])]
-        try:
-            self._process = subprocess.Popen(
-                command,
-                cwd=self.scratch,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise CannotStart(f"{command[0]}: {error.strerror}") from None
-        # The entrypoint becomes the server by exec, so its command line is no part of its identity.
-        self.record = {**processes.settled_identity(self._process), "command": None}
-        config.write_json(self.scratch / RECORD, self.record)
         self._pump = threading.Thread(target=self._read_output, args=(stream,), daemon=True)
         self._pump.start()
 
@@ -191,44 +172,19 @@ class Task:
         name = f"{options.get('awslogs-stream-prefix', 'ecs')}/{spec['name']}/{self.id}"
         return Stream(aws.client("logs", execution), options["awslogs-group"], name)
 
-    def _environment(
-        self, spec: Mapping[str, Any], execution: boto3.Session, roles: Roles, endpoint: credentials.Endpoint
-    ) -> dict[str, str]:
-        task_role = str(self.definition.get("taskRoleArn") or "")
-        self._check_mounts(task_role)
-        folders = taskdef.mounts(self.definition, config.STATE / "efs", self.scratch)
-        for path in (*folders.values(), self.scratch / "tmp"):
-            path.mkdir(parents=True, exist_ok=True)
-        own = taskdef.environment(self.definition, self.port, folders)
-        given = self._secrets(spec, execution)
-        session = roles.session(task_role, self.id)
-        token, leading = endpoint.add(credentials.from_session(session, task_role))
-        self._forget_credentials = lambda: endpoint.remove(token)
-        return {
-            **config.network_environment(),
-            **config.no_proxy({}),
-            **leading,
-            "PATH": f"{config.SERVER_PYTHON.parent}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(self.scratch),
-            "TMPDIR": str(self.scratch / "tmp"),
-            "PYTHONUNBUFFERED": "1",
-            "MLFLOW_HOST": config.HOST,
-            **own,
-            **given,
-        }
-
     def _check_mounts(self, role: str) -> None:
-        systems = [(system, point) for system, point, iam in taskdef.file_systems(self.definition) if iam]
-        if not systems:
+        mounts = [mount for mount in taskdef.volumes(self.definition) if mount.with_role]
+        if not mounts:
             return
         try:
             policies = role_policies(role)
         except AwsError as error:
             raise CannotStart(f"cannot read the policies of {role}: {error}") from None
         prefix = f"arn:aws:elasticfilesystem:{config.REGION}:{config.ACCOUNT}"
-        for system, point in systems:
+        for mount in mounts:
+            system = mount.file_system
             context = {
-                "elasticfilesystem:accesspointarn": f"{prefix}:access-point/{point}",
+                "elasticfilesystem:accesspointarn": f"{prefix}:access-point/{mount.access_point}",
                 "elasticfilesystem:accessedviamounttarget": "true",
                 "aws:securetransport": "true",
             }
@@ -249,9 +205,7 @@ class Task:
         return found
 
     def _read_output(self, stream: Stream) -> None:
-        assert self._process
-        assert self._process.stdout
-        pipe = self._process.stdout.fileno()
+        pipe = self._runner.output.fileno()
         rest = b""
         while True:
             ready, _, _ = select.select([pipe], [], [], 1.0)
@@ -270,20 +224,9 @@ class Task:
 
     # ------------------------------------------------------------ life
 
-    def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(config.HOST, self.port, timeout=5)
-        try:
-            connection.request("GET", "/health")
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
     def observe(self, now: float) -> None:
         """Bring `state` up to date: exits, health, and the steps of an ordered stop."""
-        assert self._process is not None
-        code = self._process.poll()
+        code = self._runner.exit_code()
         if code is not None:
             self._gone(code)
         elif self.state == rolling.STOPPING:
@@ -292,7 +235,9 @@ class Task:
             self._check(now)
 
     def _check(self, now: float) -> None:
-        good = self._answers()
+        good = self._runner.healthy()
+        if good is None:
+            return
         if good:
             self._last_good = now
             if self.state != rolling.HEALTHY:
@@ -305,7 +250,7 @@ class Task:
         elif self.state == rolling.STARTING and now - self.started > self._grace:
             self.failed = True
             self.stop(now, f"not healthy within {self._grace:.0f} s", drain=0)
-        self._next_check = now + (5.0 if self.state == rolling.HEALTHY and good else 1.0)
+        self._next_check = now + self._runner.pace[self.state == rolling.HEALTHY and good]
 
     def stop(self, now: float, reason: str, drain: float) -> None:
         """Begin to stop: after `drain` seconds SIGTERM, after the container's stop timeout SIGKILL."""
@@ -319,19 +264,11 @@ class Task:
         LOG.info("%s task %s stops: %s", self.service, self.id[:8], reason)
 
     def _push(self, now: float) -> None:
-        assert self._process is not None
         if self._terminate_at and now >= self._terminate_at:
             self._terminate_at = 0.0
-            self._process.send_signal(signal.SIGTERM)
+            self._runner.terminate()
         elif now >= self._kill_at:
-            self._kill_group()
-
-    def _kill_group(self) -> None:
-        assert self._process is not None
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return
+            self._runner.kill()
 
     def _gone(self, code: int) -> None:
         self.exit_code = code
@@ -339,17 +276,16 @@ class Task:
             self.failed = True
             self.reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
         LOG.info("%s task %s ended: %s", self.service, self.id[:8], self.reason)
-        # Workers that outlived their parent would keep the port and the log pipe.
-        self._kill_group()
+        self._runner.kill()
         self.release()
         self.state = "stopped"
 
     def release(self) -> None:
-        """Give back what the task held besides its process."""
+        """Give back what the task held besides what ran."""
         if self._pump is not None:
             self._pump.join(timeout=5)
         self._forget_credentials()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        shutil.rmtree(self._runner.order.scratch, ignore_errors=True)
 
     def describe(self) -> dict[str, Any]:
         """The task for agent.json and `make status`; no secrets."""
@@ -362,12 +298,13 @@ class Task:
             "port": self.port,
             "started": self.started,
             "registered": self.registered,
+            "where": self._runner.where(),
         }
 
 
 def leftovers(folder: Path = config.RUN / "tasks") -> list[dict[str, Any]]:
     """The processes, as `processes.identity` gives them, that an agent left which died without ending them."""
-    return [config.read_json(path) for path in sorted(folder.glob(f"*/{RECORD}"))]
+    return [config.read_json(path) for path in sorted(folder.glob(f"*/{runners.RECORD}"))]
 
 
 def leftover_folders(folder: Path = config.RUN / "tasks") -> None:

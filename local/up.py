@@ -14,7 +14,7 @@ from typing import Any
 
 import botocore.exceptions
 
-from local import aws, config, database, emulators, image, processes, tasks, tls
+from local import aws, config, containers, database, emulators, image, processes, tasks, tls
 
 AGENT = "agent"
 # What a person may set for the play; the rest of ANSIBLE_* is of another project of theirs.
@@ -109,7 +109,13 @@ def start_agent() -> bool:
     """Start the agent unless it runs; whether it was started."""
     if processes.running(AGENT):
         return False
-    env = {**config.own_environment(os.environ), **config.no_proxy(os.environ), "AWS_EC2_METADATA_DISABLED": "true"}
+    env = {
+        **config.own_environment(os.environ),
+        **config.no_proxy(os.environ),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        # By this podman knows the local registry's certificate; docker asks for none on the loopback interface.
+        "SSL_CERT_FILE": str(config.TLS / "ca-bundle.pem"),
+    }
     processes.start(AGENT, [str(config.TOOL_PYTHON), "-m", "local.agent"], env)
     state = config.RUN / "agent.json"
     began = time.time()
@@ -148,7 +154,7 @@ def prepare(stack: config.Stack, progress: Progress) -> tuple[dict[str, Any], st
     _open_ports(stack)
     started = emulators.start()
     progress(f"AWS on this machine {'started' if started else 'runs'} at {config.aws_url()}")
-    reference = image.publish()
+    reference = "build" if stack.engine else image.publish()
     role = aws.ensure_deployer()
     certificate = aws.ensure_certificate() if stack.exposure == "public" else ""
     current = {
@@ -156,6 +162,7 @@ def prepare(stack: config.Stack, progress: Progress) -> tuple[dict[str, Any], st
         "storage": stack.storage,
         "exposure": stack.exposure,
         "image": reference,
+        "base": os.environ.get("BASE_IMAGE", ""),
         "certificate": certificate,
     }
     config.write_json(config.CURRENT, current)
@@ -190,6 +197,8 @@ def up() -> None:
     """The whole of `make up`."""
     stack = config.Stack.wanted(os.environ)
     check_ground()
+    if stack.engine:
+        containers.require(stack.engine)
     with only_one() as lock:
         progress = Progress()
         try:
@@ -232,6 +241,7 @@ def _end_agents_children() -> None:
         processes.stop(record, 20)
     for running in (config.STATE / "rds").glob("*/postmaster.pid"):
         database.Server(running.parent).stop()
+    containers.end_all()
     (config.RUN / "agent.json").unlink(missing_ok=True)
 
 
@@ -240,7 +250,7 @@ def clean() -> None:
     if not config.STATE.exists():
         return
     _stop_all()
-
+    containers.remove_all()
     for folder in (config.STATE / "rds").glob("*"):
         sockets = database.socket_folder(folder)
         if folder.is_dir() and config.STATE not in sockets.parents:

@@ -9,7 +9,8 @@ import pytest
 
 from local import config, rolling, status, taskdef
 from local.rolling import HEALTHY, STARTING, STOPPING, Decision, Task, Wish
-from local.tasks import RECORD, leftovers
+from local.runners import RECORD
+from local.tasks import leftovers
 
 SECRET = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:stack/database-AbCdEf"
 
@@ -94,6 +95,30 @@ def test_rolling_ends_and_keeps_its_bounds(bounds: tuple[int, int], count: int) 
         assert sum(one.state == HEALTHY for one in world) * 100 >= count * bounds[0] - 99
     assert [one.revision for one in world] == ["new"] * count
     assert {one.state for one in world} == {HEALTHY}
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "expected"),
+    [
+        (1, ["new:healthy"], True),
+        (0, [], True),
+        (1, [], False),
+        (1, ["new:starting"], False),
+        (2, ["new:healthy"], False),
+        (1, ["new:healthy", "old:stopping"], False),
+        (1, ["old:healthy"], False),
+    ],
+)
+def test_settled_when_the_new_ones_serve_and_the_old_ones_are_gone(
+    count: int, given: list[str], expected: bool
+) -> None:
+    assert rolling.settled(Wish("new", count), tasks(*given)) is expected
+
+
+def test_the_rollout_is_that_of_the_primary_deployment() -> None:
+    failed = {"status": "ACTIVE", "rolloutState": "FAILED"}
+    assert rolling.rollout({"deployments": [failed, {"status": "PRIMARY", "rolloutState": "COMPLETED"}]}) == "COMPLETED"
+    assert rolling.rollout({"deployments": [failed]}) == rolling.rollout({}) == ""
 
 
 def test_backoff_doubles_up_to_a_minute() -> None:
@@ -183,8 +208,9 @@ def test_port_other_than_the_containers_stays() -> None:
 
 
 def test_only_used_file_systems_count() -> None:
-    assert taskdef.file_systems(definition()) == [("fs-1", "fsap-1", True)]
-    assert taskdef.file_systems(definition(mountPoints=[])) == []
+    found = [mount for mount in taskdef.volumes(definition()) if mount.file_system]
+    assert [(one.file_system, one.access_point, one.with_role) for one in found] == [("fs-1", "fsap-1", True)]
+    assert taskdef.volumes(definition(mountPoints=[])) == []
 
 
 def test_two_containers_are_refused() -> None:
@@ -245,11 +271,12 @@ def test_what_an_agent_left_is_known_from_its_own_record(tmp_path: Path) -> None
 def test_status_shows_restarts() -> None:
     service = {
         "service": "c/s", "revision": "s:2", "desired": 2, "failures": 3, "last_exit": "exited with code 2",
-        "retry_at": 104.0, "tasks": [{"id": "0123456789", "revision": "s:1", "state": "healthy", "started": 10.0}],
+        "retry_at": 104.0, "tasks": [{"id": "0123456789", "revision": "s:1", "state": "healthy", "started": 10.0,
+                                           "where": "process 7"}],
     }  # fmt: skip
     assert status.service_rows([service], 100.0) == [
-        ["c/s", "s:1", "task 01234567", "healthy, 1 min 30 s", "failed 3 times, last: exited with code 2"],
-        ["c/s", "s:2", "no task", "restarting in 4 s", "failed 3 times, last: exited with code 2"],
+        ["c/s", "s:1", "task 01234567", "healthy, 1 min 30 s", "process 7", "failed 3 times, last: exited with code 2"],
+        ["c/s", "s:2", "no task", "restarting in 4 s", "", "failed 3 times, last: exited with code 2"],
     ]
 
 
@@ -263,4 +290,4 @@ def test_status_of_an_empty_service() -> None:
         "retry_at": 0,
         "tasks": [],
     }
-    assert status.service_rows([service], 100.0) == [["c/s", "s:1", "no task", "wanted: 0", ""]]
+    assert status.service_rows([service], 100.0) == [["c/s", "s:1", "no task", "wanted: 0", "", ""]]

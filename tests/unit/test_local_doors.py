@@ -134,9 +134,9 @@ def test_junk_is_hung_up_on(door: int, junk: bytes) -> None:
 def test_wanted_databases() -> None:
     instance = {
         "DBInstanceIdentifier": "a", "DbiResourceId": "db-1", "Engine": "postgres", "MasterUsername": "u",
-        "DBName": "d", "DBInstanceStatus": "available", "Endpoint": {"Port": 5433},
+        "EngineVersion": "16.3", "DBName": "d", "DBInstanceStatus": "available", "Endpoint": {"Port": 5433},
     }  # fmt: skip
-    expected = {"db-1": {"name": "a", "port": 5433, "user": "u", "database": "d"}}
+    expected = {"db-1": {"name": "a", "version": "16.3", "port": 5433, "user": "u", "database": "d"}}
     assert database.wanted([instance]) == expected
     others = [{"Engine": "mysql"}, {"Endpoint": {}}, {"DBInstanceStatus": "deleting"}]
     assert database.wanted([{**instance, **other} for other in others]) == {}

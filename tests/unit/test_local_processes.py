@@ -52,9 +52,20 @@ def test_occupied_port_is_seen() -> None:
 def test_stack_names() -> None:
     assert config.Stack.wanted({}).name == "local-rds-internal"
     assert config.Stack.wanted({"STORAGE": "efs", "EXPOSURE": "public"}).name == "local-efs-public"
+    assert config.Stack.wanted({"ENGINE": "podman"}).name == "podman-rds-internal"
 
 
-@pytest.mark.parametrize(("name", "value"), [("STORAGE", "aurora"), ("EXPOSURE", "Public"), ("STORAGE", "rds ")])
+@pytest.mark.parametrize("engine", config.ENGINES)
+def test_a_stack_is_named_after_its_engine(engine: str) -> None:
+    stack = config.Stack.wanted({"ENGINE": engine})
+    assert config.engine_of(stack.name) == engine
+    # What preflight lets through.
+    assert len(stack.name) <= 24
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("STORAGE", "aurora"), ("EXPOSURE", "Public"), ("STORAGE", "rds "), ("ENGINE", "lxc")]
+)
 def test_unknown_stack_is_one_sentence(name: str, value: str) -> None:
     with pytest.raises(config.Trouble, match=f"{name}={value} is not one of"):
         config.Stack.wanted({name: value})
