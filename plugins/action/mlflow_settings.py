@@ -102,17 +102,35 @@ def interpreter_problems(interpreter: str | None, own: str = sys.executable) -> 
 
 
 def disk_problems(outputs: Path = ROOT / "outputs") -> Iterator[Problem]:
-    """Whether the outputs can be written and Ansible has room for its temporary files."""
+    """Whether the outputs can be written and Ansible has room for its temporary files.
+
+    A checkout of which nothing can be written is a job's in AWX, which goes without the file.
+    """
     folder = outputs
     while not folder.exists():
         folder = folder.parent
-    if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir():
+    a_jobs = folder.is_dir() and not os.access(outputs.parent, os.W_OK)
+    if not a_jobs and (not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir()):
         yield Problem("outputs/", str(folder), "it cannot be written", "run from a checkout that this user owns")
-    for place in sorted({folder, Path(tempfile.gettempdir())}):
+    for place in sorted({Path(tempfile.gettempdir())} | (set() if a_jobs else {folder})):
         free = shutil.disk_usage(place).free
         if free < FREE_BYTES:
             reason = f"only {free // 1024**2} MB are free there"
             yield Problem("disk space", str(place), reason, f"free at least {FREE_BYTES // 1024**2} MB")
+
+
+def ca_bundle_problems(place: str) -> Iterator[Problem]:
+    """Whether the CA bundle can be read, where it is a file. A form that is wrong is reported by the rules."""
+    if not place.startswith(("/", "~")):
+        return
+    try:
+        certified = b"-----BEGIN CERTIFICATE-----" in Path(place).expanduser().read_bytes()
+    except (OSError, RuntimeError) as error:
+        reason = f"it cannot be read ({getattr(error, 'strerror', error)})"
+        yield Problem("mlflow_image_ca_bundle", place, reason, "give the full path of a PEM file or an https URL")
+        return
+    if not certified:
+        yield Problem("mlflow_image_ca_bundle", place, "it holds no certificate", "give a file in PEM form")
 
 
 # --- AWS, without talking to it -------------------------------------------------------------------------------------
@@ -345,6 +363,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             *ansible_problems(),
             *interpreter_problems(self._interpreter(variables)),
             *disk_problems(),
+            *ca_bundle_problems(str(settings.get("mlflow_image_ca_bundle", ""))),
             *region_problems(region, shell),
         ]
         try:

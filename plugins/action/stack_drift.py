@@ -22,12 +22,20 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 from plugins.plugin_utils.as_task import run_as_task  # noqa: E402
 
-CODE = ("site.yml", "group_vars", "roles", "plugins")
+CODE = ("site.yml", "group_vars", "roles", "plugins", "docker")
 COLLECTIONS = ("amazon.aws", "community.aws")
 # They change nothing of the stack.
 LOOKING = ("preflight", "drift", "verify")
 # What is asked of one run only and changes nothing of the stack.
-OF_ONE_RUN = ("destroy_confirm", "full_run", "verify", "verify_url")
+OF_ONE_RUN = (
+    "deployment_failed",
+    "destroy_confirm",
+    "full_run",
+    "planned_revision",
+    "release_image",
+    "verify",
+    "verify_url",
+)
 
 
 def files(root: Path, names: Iterable[str]) -> Iterator[Path]:
@@ -44,6 +52,12 @@ def code(root: Path = ROOT) -> str:
     for file in files(root, CODE):
         total.update(f"{file.relative_to(root)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode())
     return total.hexdigest()
+
+
+def content(path: str) -> str:
+    """SHA-256 of a file that a setting names; "" for what is no file, such as a URL."""
+    file = Path(path).expanduser()
+    return hashlib.sha256(file.read_bytes()).hexdigest() if path and file.is_file() else ""
 
 
 def collection_version(loader: Any, name: str) -> str:
@@ -97,6 +111,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         told = {
             "settings": {name: value for name, value in settings.items() if name not in OF_ONE_RUN},
             "overriding": overriding(variables, roles),
+            "ca_bundle": content(settings["image_ca_bundle"]),
             "code": code(),
             "versions": [ansible_version, botocore.__version__, *(collection_version(modules, c) for c in COLLECTIONS)],
         }

@@ -38,6 +38,9 @@ FARGATE: dict[int, tuple[int, ...]] = {
     16384: tuple(range(32768, 122880 + 1, 8192)),
 }
 
+# What mlflow_image is where the image is built from docker/.
+BUILD = "build"
+
 SUBNET_KINDS = ("public", "private", "database")
 # A sixteenth of the VPC each, so ten of sixteen stay free for what comes later.
 SUBNET_BITS = 4
@@ -74,6 +77,14 @@ PATTERNS = {
         r"1[3-9](\.\d{1,2})?",
         'give a PostgreSQL version from 13 on as "16" or "16.4"',
     ),
+    "mlflow_image_base": (
+        r"[a-z0-9][A-Za-z0-9._-]*(:\d+(?=/))?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:[0-9a-f]{64})?",
+        "name an image, best by digest, such as registry.example.org/python:3.13-slim@sha256:<64 hex digits>",
+    ),
+    "mlflow_image_ca_bundle": (
+        r"(https://[^/\s@]+/\S+|~?/\S.*)",
+        "give the full path of a PEM file or an https URL",
+    ),
     "mlflow_permissions_boundary_arn": (
         r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+",
         "give the ARN of an IAM policy, arn:aws:iam::<account>:policy/<name>",
@@ -93,12 +104,8 @@ RANGES = {
     "mlflow_access_log_days": (1, 36500, "S3 takes whole days"),
 }
 
-BUILD_BY_HAND = (
-    "build and push docker/ yourself (docker build --tag <registry>/mlflow docker, then docker push) "
-    "and give <registry>/mlflow@sha256:<digest>, as the push prints it"
-)
 # What to do about a required variable that is not there.
-WHEN_MISSING = {"mlflow_stack_name": PATTERNS["mlflow_stack_name"][1], "mlflow_image": BUILD_BY_HAND}
+WHEN_MISSING = {"mlflow_stack_name": PATTERNS["mlflow_stack_name"][1]}
 
 
 @dataclass(frozen=True)
@@ -331,15 +338,31 @@ def rule_stack_name(settings: Settings) -> Iterator[Problem]:
 
 def rule_image(settings: Settings) -> Iterator[Problem]:
     image = settings["mlflow_image"]
-    if image == "build":
-        yield Problem("mlflow_image", image, "building during the run comes in a later release", BUILD_BY_HAND)
-    elif not re.fullmatch(r"[a-z0-9][a-z0-9._-]*(:\d+(?=/))?(/[a-z0-9._-]+)*@sha256:[0-9a-f]{64}", image):
+    if image == BUILD:
+        return
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*(:\d+(?=/))?(/[a-z0-9._-]+)*@sha256:[0-9a-f]{64}", image):
         reason = (
             "a stack runs one exact image, and a tag can move"
             if "@sha256:" not in image
             else "it is not <name>@sha256:<64 hex digits>"
         )
-        yield Problem("mlflow_image", image, reason, "give <name>@sha256:<64 hex digits>, without a tag")
+        remedy = "use build, or give <name>@sha256:<64 hex digits>, without a tag"
+        yield Problem("mlflow_image", image, reason, remedy)
+
+
+def rule_image_copy(settings: Settings) -> Iterator[Problem]:
+    image, copied = settings["mlflow_image"], settings["mlflow_image_copy"]
+    if image == BUILD and copied:
+        reason = "an image that is built is pushed to the stack's repository anyway"
+        yield Problem("mlflow_image_copy", copied, reason, "remove it, or set mlflow_image to the image to copy")
+
+
+def rule_image_scan(settings: Settings) -> Iterator[Problem]:
+    gate = settings["mlflow_image_scan_gate"]
+    if gate in ("", "none") or settings["mlflow_image"] == BUILD or settings["mlflow_image_copy"]:
+        return
+    reason = "mlflow_image is run from where it is, and only the stack's own repository is scanned"
+    yield Problem("mlflow_image_scan_gate", gate, reason, "set mlflow_image_copy to true, or remove the gate")
 
 
 def rule_public_auth(settings: Settings) -> Iterator[Problem]:
@@ -591,6 +614,8 @@ RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     rule_region,
     rule_stack_name,
     rule_image,
+    rule_image_copy,
+    rule_image_scan,
     rule_public_auth,
     rule_public_tls,
     rule_certificate,
@@ -695,6 +720,9 @@ def warnings(settings: Settings) -> list[str]:
 def settle(spec: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
     """Type, default and check. See `read` for the arguments; the settings are complete when there is no problem."""
     settings, problems = read(spec, given)
+    if settings.get("mlflow_release_image"):
+        # What a release names stands above what the inventory says, whatever the rules then ask of it.
+        settings["mlflow_image"] = settings["mlflow_release_image"]
     hidden = {name for name, value in given.items() if isinstance(value, Hidden)}
     found = [
         Problem(p.variable, Hidden(p.value), p.reason, p.remedy) if p.variable in hidden else p for p in check(settings)

@@ -236,9 +236,13 @@ class Look:
         ]
 
     def ecr_image(self) -> Any:
-        """The repository."""
+        """The repository and what is tagged in it; the deployed image is."""
         repository = self.ask("ecr", "describe_repositories", repositoryNames=[self.stack])
-        return repository, repository and self.ask("ecr", "get_lifecycle_policy", repositoryName=self.stack)
+        return repository and [
+            repository,
+            self.ask("ecr", "get_lifecycle_policy", repositoryName=self.stack),
+            self.ask("ecr", "list_images", repositoryName=self.stack, filter={"tagStatus": "TAGGED"}),
+        ]
 
     def rds(self) -> Any:
         """The instance, its subnet group, and the parameters that somebody has set in its group."""

@@ -74,10 +74,16 @@ stack:
         load_balancer_security_group_id: sg-0a1b2c3d4e5f60718
         service_security_group_id: null
     ecr_image:
-      description: The repository named as the stack.
+      description:
+        - The repository named as the stack, the digest that the last run has published in SSM, and its tag in this
+          repository, which is null for an image that is not there.
       type: dict
       returned: when asked for
-      sample: {repository_uri: 123456789012.dkr.ecr.eu-west-1.amazonaws.com/team-a, repository_arn: "arn:aws:ecr:..."}
+      sample:
+        repository_uri: 123456789012.dkr.ecr.eu-west-1.amazonaws.com/team-a
+        repository_arn: "arn:aws:ecr:eu-west-1:123456789012:repository/team-a"
+        image_digest: sha256:0a1b...
+        image_tag: slim-amd64-0a1b2c3d4e5f60718293
     rds:
       description: The instance named as the stack, its group C(<stack>-database) and its secret C(<stack>/database).
       type: dict
@@ -256,12 +262,22 @@ class Reader:
         return part
 
     def ecr_image(self) -> Part:
-        """Return the repository."""
-        answer = found(
-            self.client("ecr").describe_repositories, "RepositoryNotFoundException", repositoryNames=[self.stack]
-        )
+        """Return the repository and the image that is deployed."""
+        ecr, ssm = self.client("ecr"), self.client("ssm")
+        answer = found(ecr.describe_repositories, "RepositoryNotFoundException", repositoryNames=[self.stack])
         repository = _first(answer, "repositories")
-        return {"repository_uri": repository.get("repositoryUri"), "repository_arn": repository.get("repositoryArn")}
+        published = found(ssm.get_parameter, "ParameterNotFound", Name=f"/mlflow/{self.stack}/image_digest")
+        digest = published["Parameter"]["Value"] if published else None
+        image: Part = {}
+        if repository and digest:
+            which = {"repositoryName": self.stack, "imageIds": [{"imageDigest": digest}]}
+            image = _first(found(ecr.describe_images, "ImageNotFoundException", **which), "imageDetails")
+        return {
+            "repository_uri": repository.get("repositoryUri"),
+            "repository_arn": repository.get("repositoryArn"),
+            "image_digest": digest,
+            "image_tag": next(iter(image.get("imageTags", [])), None),
+        }
 
     def rds(self) -> Part:
         """Return the database instance, its group and its secret."""
@@ -482,6 +498,8 @@ class Reader:
             return {
                 "repository_uri": f"000000000000.dkr.ecr.{region}.amazonaws.com/{name}",
                 "repository_arn": arn("ecr", f"repository/{name}"),
+                "image_digest": f"sha256:{'0' * 64}",
+                "image_tag": "none",
             }
         if part == "rds":
             return {

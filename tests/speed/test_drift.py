@@ -18,6 +18,7 @@ import boto3
 import pytest
 
 from bench import sides
+from tests import fake_engine
 from tests.own_modules import load
 
 STACK = sides.STACK
@@ -62,7 +63,9 @@ class Stack:
     def converge(self, *extra: str) -> str:
         """Run site.yml; its output."""
         known = len(list(self.cloud.folder.glob("*.log")))
-        sides.measure(self.cloud, known, "drift", "converge", [*sides.converge(), *extra])
+        # Copied and not only named, so that there is an image that can be taken away.
+        copy = ["-e", "mlflow_image_copy=true", "-e", "mlflow_image_scan_gate=none"]
+        sides.measure(self.cloud, known, "drift", "converge", [*sides.converge(), *copy, *extra])
         return (self.cloud.folder / f"{known}-drift-converge.log").read_text()
 
     @property
@@ -216,6 +219,13 @@ CHANGES: list[tuple[str, str, Change]] = [
     ),
     ("ecr_image", "images are kept", lambda s: s.ecr.delete_lifecycle_policy(repositoryName=STACK)),
     (
+        "ecr_image",
+        "the image is gone",
+        lambda s: s.ecr.batch_delete_image(
+            repositoryName=STACK, imageIds=s.ecr.list_images(repositoryName=STACK)["imageIds"]
+        ),
+    ),
+    (
         "rds",
         "no backups",
         lambda s: s.rds.modify_db_instance(DBInstanceIdentifier=STACK, BackupRetentionPeriod=0, ApplyImmediately=True),
@@ -352,7 +362,8 @@ BY_ITSELF: list[tuple[str, Change]] = [
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that was converged, and looked at once more in full."""
-    with sides.Cloud(tmp_path_factory.mktemp("aws")) as cloud:
+    with pytest.MonkeyPatch.context() as monkeypatch, sides.Cloud(tmp_path_factory.mktemp("aws")) as cloud:
+        fake_engine.install(monkeypatch, tmp_path_factory.mktemp("bin"))
         made = Stack(load("modules", "stack_drift"), cloud)
         made.converge()
         yield made

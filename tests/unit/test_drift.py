@@ -123,6 +123,16 @@ def test_the_code_is_where_it_is_looked_for() -> None:
         assert any(True for _ in ACTION.files(ACTION.ROOT, [name])), name
 
 
+def test_the_image_and_its_bundle_are_part_of_what_is_told(tmp_path: Path) -> None:
+    """A build differs by them, so a run that finds nothing else must not end early."""
+    assert "docker" in ACTION.CODE
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("a")
+    first = ACTION.content(str(bundle))
+    bundle.write_text("b")
+    assert len({first, ACTION.content(str(bundle)), ACTION.content(""), ACTION.content("https://example.org/ca")}) == 3
+
+
 def test_whoever_sets_a_roles_variable_past_the_settings_is_seen() -> None:
     """Inputs, internals and wiring of the roles that converge; other variables are not theirs."""
     variables = {

@@ -100,6 +100,7 @@ def make_network(*tiers: str) -> dict[str, Any]:
 # --- stack_info ------------------------------------------------------------------------------------------------------
 
 PARTS = ["network", "ecr_image", "rds", "efs", "s3_artifacts", "alb", "ecs_service"]
+IMAGE_KEYS = ["ecr_image.image_digest", "ecr_image.image_tag"]
 VALID = {
     "vpc_id": r"vpc-[0-9a-f]{17}",
     "vpc_cidr": r"[\d.]+/16",
@@ -107,6 +108,8 @@ VALID = {
     "service_security_group_id": r"sg-[0-9a-f]{17}",
     "security_group_id": r"sg-[0-9a-f]{17}",
     "repository_uri": r"\d{12}\.dkr\.ecr\.eu-west-1\.amazonaws\.com/team-a",
+    "image_digest": r"sha256:0{64}",
+    "image_tag": r"none",
     "port": r"5432",
     "endpoint": r"[a-z0-9.-]+",
     "database": r"mlflow",
@@ -247,8 +250,26 @@ def test_stack_info_reads_storage(run: Run) -> None:
         "allocated_storage": 20,
     }
     assert answer["stack"]["s3_artifacts"]["bucket_arn"] == "arn:aws:s3:::team-a-artifacts-123456789012-eu-west-1"
-    assert answer["missing"] == ["s3_artifacts.log_bucket", "s3_artifacts.log_bucket_arn"]
+    assert answer["missing"] == ["s3_artifacts.log_bucket", "s3_artifacts.log_bucket_arn", *IMAGE_KEYS]
     assert answer["stack"]["ecr_image"]["repository_uri"] == repository["repositoryUri"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_stack_info_says_what_is_deployed_and_whether_the_repository_holds_it(run: Run, kept: bool) -> None:
+    client("ecr").create_repository(repositoryName=STACK)
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "layers": [],
+            "config": {"digest": "sha256:0", "size": 1},
+        }
+    )
+    made = client("ecr").put_image(repositoryName=STACK, imageManifest=manifest, imageTag="slim-1")["image"]
+    digest = made["imageId"]["imageDigest"] if kept else f"sha256:{'1' * 64}"
+    client("ssm").put_parameter(Name=f"/mlflow/{STACK}/image_digest", Value=digest, Type="String")
+    image = run("stack_info", name=STACK, parts=["ecr_image"])["stack"]["ecr_image"]
+    assert (image["image_digest"], image["image_tag"]) == (digest, "slim-1" if kept else None)
 
 
 def test_stack_info_counts_a_secret_that_waits_for_deletion_as_missing(run: Run) -> None:

@@ -38,7 +38,6 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     # required, empty and unknown
     ({"stack_name": ...}, "mlflow_stack_name", "not set", "such as team-a"),
     ({"stack_name": ""}, "mlflow_stack_name", "not set", "such as team-a"),
-    ({"image": None}, "mlflow_image", "not set", "@sha256:<digest>"),
     ({"region": "  "}, "mlflow_region", "not set", "set mlflow_region"),
     ({"storag": "rds"}, "mlflow_storag", "set", "did you mean mlflow_storage"),
     ({"database_backup_days": 3}, "mlflow_database_backup_days", "set", "did you mean mlflow_"),
@@ -79,7 +78,19 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"region": "eu-west"}, "mlflow_region", "eu-west", "such as eu-west-1"),
     ({"region": "eu-west-1a"}, "mlflow_region", "eu-west-1a", "such as eu-west-1"),
     # image
-    ({"image": "build"}, "mlflow_image", "build", "docker push"),
+    ({"image": "built"}, "mlflow_image", "built", "use build, or give <name>@sha256:"),
+    ({"image": "build", "image_copy": "yes"}, "mlflow_image_copy", "true", "remove it"),
+    ({"image_engine": "lxc"}, "mlflow_image_engine", "lxc", "docker or podman"),
+    ({"image_base": "python 3"}, "mlflow_image_base", "python 3", "best by digest"),
+    ({"image_base": "-v"}, "mlflow_image_base", "-v", "best by digest"),
+    ({"image_base": "python@sha256:0a"}, "mlflow_image_base", "python@sha256:0a", "64 hex digits"),
+    ({"image_variant": "thin"}, "mlflow_image_variant", "thin", "slim or full"),
+    ({"image_ca_bundle": "ca.pem"}, "mlflow_image_ca_bundle", "ca.pem", "full path"),
+    ({"image_ca_bundle": "http://example.org/ca"}, "mlflow_image_ca_bundle", "http://example.org/ca", "https URL"),
+    ({"image_ca_bundle": "https://u:p@x.org/ca"}, "mlflow_image_ca_bundle", "https://...@x.org/ca", "https URL"),
+    ({"image_scan_gate": "severe"}, "mlflow_image_scan_gate", "severe", "critical"),
+    ({"image_scan_gate": "high"}, "mlflow_image_scan_gate", "high", "mlflow_image_copy to true"),
+    ({"architecture": "amd64"}, "mlflow_architecture", "amd64", "x86_64 or arm64"),
     ({"image": "mlflow:3.17.2"}, "mlflow_image", "mlflow:3.17.2", "@sha256:"),
     ({"image": "mlflow"}, "mlflow_image", "mlflow", "@sha256:"),
     ({"image": "mlflow@sha256:" + "a" * 63}, "mlflow_image", "mlflow@sha256:" + "a" * 63, "64 hex digits"),
@@ -216,7 +227,7 @@ def test_one_mistake_is_not_reported_under_several_names(overrides: dict[str, An
 def test_every_problem_is_reported_at_once() -> None:
     _, problems = settle(
         stack_name="A",
-        image="build",
+        image="built",
         verify="x",
         exposure="public",
         auth="none",
@@ -284,7 +295,30 @@ def test_every_setting_arrives_typed_from_strings() -> None:
 @pytest.mark.parametrize("empty", ["", "  ", None])
 def test_empty_answer_means_the_default(empty: str | None) -> None:
     optional = {name.removeprefix("mlflow_"): empty for name, option in SPEC.items() if not option.get("required")}
-    assert fact(**(optional | {"region": "eu-west-1"})) == fact()
+    assert fact(**(optional | {"region": "eu-west-1"})) == fact(image="build")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        {
+            "image": "build",
+            "image_scan_gate": "low",
+            "image_base": "localhost:5000/team/py:3.13-slim",
+            "architecture": "arm64",
+        },
+        {"image": "build", "image_base": "python", "image_ca_bundle": "~/ca.pem", "image_engine": "podman"},
+        {
+            "image": "build",
+            "image_base": f"python:3@sha256:{'0a' * 32}",
+            "image_ca_bundle": "https://example.org/ca.pem",
+        },
+        {"image_scan_gate": "none"},
+        {"image_copy": "true", "image_scan_gate": "high", "image_ca_bundle": "/etc/ca bundle.pem"},
+    ],
+)
+def test_an_image_may_be_built_copied_or_run_from_where_it_is(image: dict[str, str]) -> None:
+    assert fact(**image)["image"] in ("build", IMAGE)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ MLFLOW = {
     "exposure": "internal",
     "auth": "basic",
     "image": ECR,
+    "image_copy": False,
+    "architecture": "x86_64",
     "domain": "",
     "certificate_arn": "",
     "size": {"cpu": 512, "memory": 1024, "workers": 1},
