@@ -1,22 +1,22 @@
 # `make up` and `make test` need git, make and Python 3.11, 3.12 or 3.13, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help venv up env status logs down clean lint test unit speed calls molecule e2e bench docs
+.PHONY: help venv up env status logs down clean lint test unit awx speed calls molecule e2e image stand-in bench docs
 
 PYTHON_FINDER := $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
 BOOTSTRAP := "$(PYTHON_FINDER)" local/bootstrap.py
 LOCAL := .venv/bin/python -m local
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
-export STORAGE EXPOSURE PORT
+export STORAGE EXPOSURE ENGINE PORT
 # Another project's packages must not get in the way of the pinned ones.
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH
 
 help: ## Say what there is
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 venv: ## Make the environments from the pins
 	@$(BOOTSTRAP)
 
-up: venv ## Bring up an AWS on this machine and MLflow on it (STORAGE=rds|efs EXPOSURE=internal|public PORT=n)
+up: venv ## Bring up an AWS on this machine and MLflow on it (STORAGE=rds|efs EXPOSURE=internal|public ENGINE=docker|podman PORT=n)
 	@$(LOCAL) up
 
 env: ## Print what another shell needs: eval "$(make -s env)"
@@ -34,7 +34,7 @@ down: ## Stop all of it; the data stays
 clean: ## Stop all of it and remove the data
 	@$(LOCAL) clean
 
-test: ## Run every test: lint, unit, speed, scenarios, end to end
+test: ## Run every test: lint, unit, awx, speed, scenarios, end to end, image
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) tests/run
 
@@ -45,6 +45,10 @@ lint: ## Check style
 unit: ## Run the unit tests
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) tests/run unit
+
+awx: ## Check the data in awx/ and apply it to a stand-in for AWX
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) tests/run awx
 
 speed: ## Count the calls of a run and read their order
 	@$(BOOTSTRAP) --tests
@@ -61,6 +65,14 @@ molecule: ## Converge every kind of stack on the emulator and remove it again
 e2e: ## Run `make up` in a scratch clone with a real client
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) tests/run e2e
+
+image: ## Build the image and test its containers, where docker or podman answers
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) tests/run image
+
+stand-in: ## Make the images that `make image` would pull, from Debian packages, as root
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) python -m tests.image.stand_in
 
 bench: ## Measure against Terraform, stock Ansible and bare boto3 (YARDSTICK=folder); writes docs/benchmarks.md
 	@$(BOOTSTRAP) --tests

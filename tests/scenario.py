@@ -1,4 +1,4 @@
-"""Run the molecule scenario in an AWS of its own on this machine, and do not take molecule's word for it.
+"""Run the molecule scenario `site` in an AWS of its own on this machine, and do not take molecule's word for it.
 
 Molecule exits 0 when it finds no test, when the folder of tests is missing, and when it runs another scenario.
 So every step of the sequence must have been seen to end well, with tests, and no repetition may have changed anything.
@@ -13,27 +13,39 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-SCENARIO = "site"
-# The guard in the tests' conftest speaks only when pytest was started; this one when it was not.
-FEWEST = 80
 # What a shell may have set for another Ansible, molecule or pytest.
 FOREIGN = ("ANSIBLE_", "MOLECULE_", "PYTEST_")
-CHANGING = ("converge", "side_effect")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def complaints(output: str, sequence: list[str], changes: list[dict[str, Any]]) -> list[str]:
+@dataclass(frozen=True)
+class Scenario:
+    """A folder of molecule/, the steps that may change something, and how many tests must have passed.
+
+    The guard in the tests' conftest speaks only when pytest was started; `fewest` when it was not.
+    """
+
+    name: str
+    changing: tuple[str, ...]
+    fewest: int
+
+
+SITE = Scenario("site", ("converge", "side_effect"), 80)
+
+
+def complaints(output: str, sequence: list[str], changes: list[dict[str, Any]], scenario: Scenario = SITE) -> list[str]:
     """What is wrong with a scenario that molecule calls green; each a sentence.
 
     `output` is molecule's log, `sequence` its steps, `changes` what the callback of that name wrote.
     """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
-    left = re.findall(rf"{SCENARIO} ➜ (\w+): Executed: Successful", plain)
+    left = re.findall(rf"{scenario.name} ➜ (\w+): Executed: Successful", plain)
     wrong = []
     for step in sequence:
         action = step.split()[0]
@@ -43,18 +55,20 @@ def complaints(output: str, sequence: list[str], changes: list[dict[str, Any]]) 
             wrong.append(f"The step '{step}' did not run to its end.")
     summaries = [int(number) for number in re.findall(r"(\d+) passed", plain)]
     verifications = sum(step.startswith("verify") for step in sequence)
-    if len(summaries) < verifications or sum(summaries) < FEWEST:
-        wrong.append(f"{summaries} tests passed in {verifications} verifications, at least {FEWEST} are expected.")
+    if len(summaries) < verifications or sum(summaries) < scenario.fewest:
+        wrong.append(
+            f"{summaries} tests passed in {verifications} verifications, at least {scenario.fewest} are expected."
+        )
     runs = {change["run"] for change in changes if not change["check"]}
-    if len(runs) != len(CHANGING):
-        wrong.append(f"{len(runs)} runs changed something; only {' and '.join(CHANGING)} may.")
+    if len(runs) != len(scenario.changing):
+        wrong.append(f"{len(runs)} runs changed something; only {' and '.join(scenario.changing)} may.")
     return wrong
 
 
-def run(environment: dict[str, str], changes: Path) -> int:
+def run(environment: dict[str, str], changes: Path, scenario: Scenario = SITE) -> int:
     """Run the scenario, its output passed on; 0 when every step ran, every test passed and no repetition changed."""
     process = subprocess.Popen(
-        ["molecule", "test", "--scenario-name", SCENARIO],
+        ["molecule", "test", "--scenario-name", scenario.name],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -75,9 +89,13 @@ def run(environment: dict[str, str], changes: Path) -> int:
     if code:
         print(f"The scenario failed: molecule exited with {code}.")
         return 1
-    sequence = yaml.safe_load((ROOT / "molecule" / SCENARIO / "molecule.yml").read_text())["scenario"]["test_sequence"]
-    wrong = complaints("".join(lines), sequence, [json.loads(line) for line in changes.read_text().splitlines()])
-    print("\n".join(wrong) or f"scenario {SCENARIO}: {len(sequence)} steps, all as they should be")
+    sequence = yaml.safe_load((ROOT / "molecule" / scenario.name / "molecule.yml").read_text())["scenario"][
+        "test_sequence"
+    ]
+    wrong = complaints(
+        "".join(lines), sequence, [json.loads(line) for line in changes.read_text().splitlines()], scenario
+    )
+    print("\n".join(wrong) or f"scenario {scenario.name}: {len(sequence)} steps, all as they should be")
     return 1 if wrong else 0
 
 

@@ -20,7 +20,7 @@ import pytest
 from botocore.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
-MINE = ("AWS_", "MLFLOW_", "ANSIBLE_", "MAKE", "MFLAGS", "LOCAL_STATE", "STORAGE", "EXPOSURE", "PORT")
+MINE = ("AWS_", "MLFLOW_", "ANSIBLE_", "MAKE", "MFLAGS", "LOCAL_STATE", "STORAGE", "EXPOSURE", "ENGINE", "PORT")
 
 
 def run_make(clone: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -83,7 +83,7 @@ def servers(clone: Path) -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline", "environ"])
-        if (process.info["environ"] or {}).get("MLFLOW_ARTIFACTS_DESTINATION") and str(clone) in str(process.info)
+        if (process.info["environ"] or {}).get("AWS_CONTAINER_CREDENTIALS_FULL_URI") and str(clone) in str(process.info)
     ]
 
 
