@@ -34,7 +34,7 @@ _stock_normal = importlib.util.module_from_spec(_stock)
 _stock.loader.exec_module(_stock_normal)
 
 OWN = Path(__file__).resolve().parents[1] / "modules"
-COLLECTIONS = ("amazon.aws", "community.aws")
+COLLECTIONS = ("amazon.aws", "community.aws", "awx.awx")
 # What an interpreter reads at its start; a fork would not see it.
 READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG")
 PROFILE = "legacy"

@@ -55,6 +55,17 @@ def test_other_ansible(version: str) -> None:
     assert one(action.ansible_problems(version)).startswith(f"ansible-core is {version}: ")
 
 
+def test_a_ca_bundle_must_be_there_and_hold_a_certificate(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    missing = f"mlflow_image_ca_bundle is {bundle}: it cannot be read (No such file or directory); give "
+    assert one(action.ca_bundle_problems(str(bundle))).startswith(missing)
+    bundle.write_text("x")
+    assert "it holds no certificate; give a file in PEM form." in one(action.ca_bundle_problems(str(bundle)))
+    bundle.write_text("-----BEGIN CERTIFICATE-----")
+    for place in (str(bundle), "", "https://example.org/ca.pem"):
+        assert not list(action.ca_bundle_problems(place))
+
+
 @pytest.mark.parametrize("interpreter", [None, "", "auto", "auto_silent"])
 def test_interpreter_must_be_chosen(interpreter: str | None) -> None:
     assert '"{{ ansible_playbook_python }}"' in one(action.interpreter_problems(interpreter))
@@ -95,8 +106,15 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_outputs_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    (tmp_path / "outputs").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "outputs")
     assert "it cannot be written" in one(action.disk_problems(tmp_path / "outputs"))
+
+
+def test_a_checkout_of_which_nothing_can_be_written_is_a_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outputs").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert not list(action.disk_problems(tmp_path / "outputs"))
 
 
 def test_outputs_that_is_a_file(tmp_path: Path) -> None:
