@@ -184,9 +184,12 @@ def main() -> None:
     engine = containers.find_engine()
     images = {}
     for variant in mlflow_image.VARIANTS:
-        images[variant] = containers.build(engine, containers.recipe(engine, variant))
+        # Not by containers.build, which keeps only the newest image of the tests.
+        wanted = containers.recipe(engine, variant)
+        images[variant] = f"mlflow-bench:{wanted.tag()}"
+        mlflow_image.build(engine.command, wanted, images[variant])
     recipe = containers.recipe(engine, "full")
-    images[SEED] = f"mlflow-test:seed-{recipe.tag()}"
+    images[SEED] = f"mlflow-bench:seed-{recipe.tag()}"
     if not engine.has(images[SEED]):
         make_seed(engine, recipe, images[SEED])
     sized = {name: sizes(engine, image, recipe.base_image) for name, image in images.items()}
