@@ -509,5 +509,7 @@ def tail(text: str) -> str:
 
 def last_line(text: str) -> str:
     """The last line that says something, short and without its closing stop."""
-    line = tail(text).rpartition("\n")[2].strip().rstrip(".")
+    # docker ends with where its help is.
+    said = [line for line in tail(text).splitlines() if not re.match(r"\s*(Run|See) '.*--help'", line)]
+    line = said[-1].strip().rstrip(".") if said else ""
     return line if len(line) <= 300 else f"{line[:297]}..."

@@ -336,3 +336,9 @@ def test_the_list_of_packages_is_copied_out_of_the_image(tmp_path: Path, monkeyp
     fake = engine.install(monkeypatch, tmp_path / "bin")
     assert image.Engine("docker").sbom("name:tag") == b"bill of materials"
     assert fake.verbs == ["create", "cp", "rm"]
+
+
+def test_the_reason_is_not_where_docker_has_its_help() -> None:
+    said = "docker: Error response from daemon: denied.\n\nRun 'docker run --help' for more information\n"
+    assert image.last_line(said) == "docker: Error response from daemon: denied"
+    assert image.last_line("") == ""
