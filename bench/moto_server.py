@@ -129,13 +129,13 @@ class Pending:
         self.seconds = seconds
         self.told = threading.local()
 
-    def hold(self, kind: Any, attribute: str, ready: str, pending: str) -> None:
-        """Have objects of `kind` say that their `attribute` is `pending` before it is `ready`, for the seconds."""
+    def hold(self, kind: Any, attribute: str, ready: str, pending: str, times: float = 1) -> None:
+        """Have objects of `kind` say that their `attribute` is `pending` before it is `ready`, `times` the seconds."""
         own, since = f"_held_{attribute}", f"_held_{attribute}_since"
 
         def get(thing: Any) -> Any:
             value = getattr(thing, own)
-            if value != ready or time.monotonic() - getattr(thing, since) > self.seconds:
+            if value != ready or time.monotonic() - getattr(thing, since) > times * self.seconds:
                 return value
             self.told.of = kind.__name__
             return pending
@@ -149,7 +149,8 @@ class Pending:
     def hold_all(self) -> None:
         """Hold what AWS takes minutes to make."""
         self.hold(NatGateway, "state", "available", "pending")
-        self.hold(DBInstance, "status", "available", "creating")
+        # Longer than what is waited for before it, as on AWS, or a slow run finds it ready.
+        self.hold(DBInstance, "status", "available", "creating", times=2)
         self.hold(FakeLoadBalancer, "state", "active", "provisioning")
         database: Any = DBInstance
         endpoint = database.endpoint.fget
