@@ -21,7 +21,9 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from bench import machine
+from local import config
 from plugins.module_utils import mlflow_image
+from scripts import generate_docs
 from tests.image import engine as containers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,7 +121,7 @@ def measure(
 
 def figures(engine: containers.Engine, images: Mapping[str, str], runs: int) -> Iterable[Figure]:
     """Start every image with every number of workers; the seed's once, at MLflow's defaults."""
-    port = containers.free_port()
+    port = config.free_port()
     with containers.certificates() as tls, containers.s3() as s3, containers.postgres(engine, tls) as database:
         env = containers.server_env(port, s3) | database.env
         options = (*containers.FARGATE, *containers.NETWORK, *containers.authority(tls))
@@ -168,14 +170,6 @@ def table(sized: Mapping[str, Size], found: Iterable[Figure], about: Mapping[str
     return "\n".join(lines)
 
 
-def write(text: str, page: Path = PAGE) -> None:
-    """Put the figures between the markers."""
-    before, _, rest = page.read_text().partition(MARKERS[0])
-    if MARKERS[1] not in rest:
-        raise SystemExit(f"{page} has no markers {MARKERS[0]} and {MARKERS[1]}: put them where the figures go.")
-    page.write_text(f"{before}{MARKERS[0]}\n\n{text}\n\n{MARKERS[1]}{rest.partition(MARKERS[1])[2]}")
-
-
 def main() -> None:
     """Build, measure, write."""
     parser = argparse.ArgumentParser(description="Measure the image; writes docs/image.md.")
@@ -199,7 +193,8 @@ def main() -> None:
         print(figure, flush=True)
         found.append(figure)
     about = {**machine.description(), "busy": f"{max(busy, machine.share(1)):.0%}"}
-    write(table(sized, found, about, re.sub(r"@.*", "", recipe.base_image)))
+    text = table(sized, found, about, re.sub(r"@.*", "", recipe.base_image))
+    PAGE.write_text(generate_docs.replaced(PAGE.read_text(), MARKERS, f"{text}\n", PAGE))
     print(PAGE, flush=True)
 
 

@@ -59,7 +59,7 @@ class Cloud:
         self.folder = folder
         self.log = folder / "calls"
         self.record = folder / "record"
-        self.port = config.free_port(set())
+        self.port = config.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "bench.moto_server", str(self.port), str(latency_ms), str(self.log)]
         command += ["--record", str(self.record)]

@@ -41,7 +41,6 @@ SLOW_POLL = 3.0
 DRAIN = 2.0
 STEADY = 10.0
 LONGEST_STOP = 40.0
-AwsError = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
 
 
 class Loop:
@@ -101,7 +100,7 @@ class Databases(threading.Thread):
             try:
                 self._tick(rds)
                 self.first_pass.set()
-            except AwsError as error:
+            except aws.AwsError as error:
                 LOG.warning("databases: %s", error)
             except Exception:
                 # This thread is all that restarts a database.
@@ -328,7 +327,7 @@ class Services:
         task = rolling.task_name(service, revision)
         try:
             self.ecs.submit_task_state_change(cluster=cluster, task=task, status=status, reason=reason[:1000])
-        except AwsError as error:
+        except aws.AwsError as error:
             LOG.warning("%s: %s is not known to ECS: %s", service, status, error)
 
     def tick(self, now: float) -> None:
@@ -409,7 +408,7 @@ class Services:
             return
         try:
             self.elb.deregister_targets(TargetGroupArn=task.group, Targets=self._target(task))
-        except AwsError as error:
+        except aws.AwsError as error:
             LOG.warning("%s task %s: target stays for the next sweep: %s", task.service, task.id[:8], error)
 
     def _sweep(self, services: Mapping[str, Mapping[str, Any]]) -> None:
@@ -520,7 +519,7 @@ class Agent:
         try:
             work()
             self._last_error = ""
-        except AwsError as error:
+        except aws.AwsError as error:
             if str(error) != self._last_error:
                 LOG.warning("%s", error)
             self._last_error = str(error)

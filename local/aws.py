@@ -15,6 +15,8 @@ from cryptography import x509
 from local import config
 
 DEPLOYER = "mlflow-deployer"
+# What a client raises, whether AWS refused or did not answer.
+AwsError = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
 POLICY = config.ROOT / "policies" / "deployer.json"
 SETTINGS = botocore.config.Config(
     retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=30, proxies={}

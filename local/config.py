@@ -12,7 +12,7 @@ import socket
 import string
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def is_free(port: int) -> bool:
         return True
 
 
-def free_port(taken: set[int]) -> int:
+def free_port(taken: Collection[int] = ()) -> int:
     """A port that nobody listens on and that is not in `taken`."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import botocore.exceptions
 
 from local import aws, config, database, runners, taskdef
 from plugins.module_utils import mlflow_image
@@ -35,7 +34,6 @@ CA = "/run/local-aws/ca-bundle.pem"
 # Seconds for a health command, where ECS gives it fewer: this machine's cores may be busy with something else.
 PATIENCE = 45.0
 ECR = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/(?P<name>.+)@(?P<digest>sha256:[0-9a-f]{64})")
-AwsError = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
 
 
 @functools.cache
@@ -152,7 +150,7 @@ class Container(runners.Runner):
                 self._image = reference
                 if not self._has(reference):
                     self._run("pull", reference, doing=f"pull {reference}", seconds=mlflow_image.LONG_SECONDS)
-        except (ImageError, *AwsError) as error:
+        except (ImageError, *aws.AwsError) as error:
             raise runners.CannotStart(f"CannotPullContainerError: {error}") from None
 
     def _pull_from_ecr(self, name: str, digest: str, execution: boto3.Session) -> str:
@@ -191,7 +189,7 @@ class Container(runners.Runner):
             self.order.scratch.mkdir(parents=True, exist_ok=True)
             # By name alone in its arguments, where everybody could read them; the engine takes the values from here.
             self._process = self._spawn([engine(self._engine).command, "run", *command], {**os.environ, **hidden})
-        except (ImageError, *AwsError) as error:
+        except (ImageError, *aws.AwsError) as error:
             raise runners.CannotStart(str(error)) from None
 
     def _options(self) -> list[str]:

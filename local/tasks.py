@@ -23,7 +23,6 @@ LOG = logging.getLogger("local.tasks")
 LINE_LIMIT = 100_000
 BATCH_LIMIT = 500
 KEPT_LINES = 5_000
-AwsError = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
 
 
 class Roles:
@@ -39,7 +38,7 @@ class Roles:
         if arn not in self._sessions:
             try:
                 self._sessions[arn] = aws.role_session(arn, name)
-            except AwsError as error:
+            except aws.AwsError as error:
                 raise CannotStart(f"cannot assume {arn}: {error}") from None
         return self._sessions[arn]
 
@@ -101,7 +100,7 @@ class Stream:
             events = [{"timestamp": at, "message": text} for at, text in batch]
             try:
                 self.client.put_log_events(logGroupName=self.group, logStreamName=self.stream, logEvents=events)
-            except AwsError as error:
+            except aws.AwsError as error:
                 if not self._told:
                     LOG.error("log of %s: %s", self.stream, error)
                 self._told = True
@@ -178,7 +177,7 @@ class Task:
             return
         try:
             policies = role_policies(role)
-        except AwsError as error:
+        except aws.AwsError as error:
             raise CannotStart(f"cannot read the policies of {role}: {error}") from None
         prefix = f"arn:aws:elasticfilesystem:{config.REGION}:{config.ACCOUNT}"
         for mount in mounts:
@@ -200,7 +199,7 @@ class Task:
                 version = {"VersionStage": reference.stage, "VersionId": reference.version}
                 text = aws.secret(reference.arn, execution, **{key: value for key, value in version.items() if value})
                 found[item["name"]] = taskdef.secret_value(text, reference)
-            except (ValueError, *AwsError) as error:
+            except (ValueError, *aws.AwsError) as error:
                 raise CannotStart(f"ResourceInitializationError: secret for {item['name']}: {error}") from None
         return found
 

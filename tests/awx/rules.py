@@ -262,7 +262,7 @@ def rule_inventories(data: Data, root: Path = ROOT) -> Iterator[str]:
     yield from (f"{name} has no source" for name in environments(root) if f"inventories/{name}/hosts" not in used)
 
 
-def rule_names(data: Data, root: Path = ROOT) -> Iterator[str]:
+def rule_names(data: Data) -> Iterator[str]:
     """Names are lower case with underscores, begin with the project's, end with the environment's, and occur once."""
     for kind, objects in data.items():
         seen = [one["name"] for one in objects]

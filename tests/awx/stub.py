@@ -22,7 +22,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 TOKEN = "token-of-the-administrator"
 USER, PASSWORD = "admin", "password-of-the-administrator"
 READER = "token-of-a-reader"
-LEAST_OF_A_NAME = 1
 NOTIFICATION_KEYS = {"url", "http_method", "headers", "username", "password", "disable_ssl_verification"}
 
 # Per kind: its own fields with what a new object has, then fields that name other objects with their kind.

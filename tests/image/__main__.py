@@ -51,7 +51,7 @@ def facts(engine: machine.Engine, image: str) -> Iterator[dict[str, Any]]:
                 "authority": str(tls / "ca.pem"),
                 "environment": environment,
                 "containers": containers,
-                "ports": {name: machine.free_port() for name in containers},
+                "ports": {name: config.free_port() for name in containers},
                 "databases": {"postgresql": postgresql.env, "mysql": mysql.env},
                 "servers": {"postgresql": postgresql.server.name, "mysql": mysql.server.name},
                 "login": {

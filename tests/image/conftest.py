@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from local import config
 from tests.image import engine as machine
 
 
@@ -48,7 +49,7 @@ def image(engine: machine.Engine) -> str:
 @pytest.fixture(scope="session")
 def server(engine: machine.Engine, image: str) -> Iterator[Server]:
     """A server with PostgreSQL, S3, login and two workers, in a container that can write nothing but /tmp."""
-    port, password = machine.free_port(), secrets.token_urlsafe(24)
+    port, password = config.free_port(), secrets.token_urlsafe(24)
     with machine.certificates() as tls, machine.s3() as s3, machine.postgres(engine, tls) as database:
         env = machine.server_env(port, s3) | database.env
         env |= {"MLFLOW_WORKERS": "2", "MLFLOW_AUTH": "basic", "MLFLOW_AUTH_ADMIN_PASSWORD": password}

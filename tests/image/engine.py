@@ -24,7 +24,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from local import tls
+from local import config, tls
 from plugins.module_utils import mlflow_image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,13 +134,6 @@ def build(engine: Engine, wanted: mlflow_image.Recipe) -> str:
             if re.fullmatch(r"(localhost/)?mlflow-test:.*", other) and not other.endswith(name):
                 engine.call("rmi", other)
     return name
-
-
-def free_port() -> int:
-    """A port of the loopback interface on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(what: str, ready: Callable[[], bool], seconds: float = 120) -> None:
@@ -317,7 +310,7 @@ def _database(
     engine: Engine, image: str, dialect: str, owner: str, prefix: str, arguments: tuple[str, ...], folder: Path
 ) -> Iterator[Database]:
     """Run `image`; `arguments` may name {port}, `owner` is its user, who alone may read the key in /run/tls."""
-    port = free_port()
+    port = config.free_port()
     unborn = Database(Container(engine, ""), dialect, port)
     env = {f"{prefix}_USER": unborn.user, f"{prefix}_PASSWORD": unborn.password}
     env |= {"POSTGRES_DB": unborn.name} if prefix == "POSTGRES" else {}

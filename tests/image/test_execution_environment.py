@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from bench import sides
+from local import config
 from plugins.module_utils import mlflow_image
 from tests.image import engine as machine
 
@@ -61,7 +62,7 @@ def offline(context: Path, python: dict[str, str]) -> list[str]:
 @pytest.fixture(scope="module")
 def environment(engine: machine.Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The image's name."""
-    base, name = f"mlflow-test-ee-base:{machine.free_port()}", f"mlflow-test-ee:{machine.free_port()}"
+    base, name = f"mlflow-test-ee-base:{config.free_port()}", f"mlflow-test-ee:{config.free_port()}"
     context = tmp_path_factory.mktemp("ee")
     builder = [
         str(Path(sys.executable).with_name("ansible-builder")),

@@ -43,11 +43,6 @@ def loop() -> Iterator[agent.Loop]:
     found.close()
 
 
-def free_port() -> int:
-    """A port nobody listens on."""
-    return config.free_port(set())
-
-
 # ---------------------------------------------------------------- PostgreSQL
 
 
@@ -66,7 +61,7 @@ def door(certificates: Path, loop: agent.Loop, tmp_path: Path) -> Iterator[int]:
         return await asyncio.start_unix_server(echo, str(path))
 
     loop.run(serve())
-    found = database.Door(free_port(), path, tls.server_context(certificates))
+    found = database.Door(config.free_port(), path, tls.server_context(certificates))
     loop.run(found.open())
     yield found.port
     loop.run(found.close())
@@ -262,11 +257,11 @@ def pair(certificates: Path, loop: agent.Loop) -> Iterator[Callable[[Handler], i
     def make(handler: Handler) -> int:
         async def serve() -> Any:
             context = tls.server_context(certificates)
-            return await asyncio.start_server(handler, config.HOST, free_port(), ssl=context, limit=2**21)
+            return await asyncio.start_server(handler, config.HOST, config.free_port(), ssl=context, limit=2**21)
 
         upstream = loop.run(serve()).sockets[0].getsockname()
         context = tls.client_context(certificates)
-        found = front.Front(free_port(), upstream, context, lambda: INTERNAL)
+        found = front.Front(config.free_port(), upstream, context, lambda: INTERNAL)
         loop.run(found.open())
         doors.append(found)
         return found.port
@@ -355,8 +350,8 @@ def test_a_request_without_host_is_refused(pair: Callable[[Handler], int]) -> No
 
 def test_no_gateway_is_one_sentence(certificates: Path, loop: agent.Loop) -> None:
     there: list[front.Balancer | None] = [None]
-    upstream = (config.HOST, free_port())
-    found = front.Front(free_port(), upstream, tls.client_context(certificates), lambda: there[0])
+    upstream = (config.HOST, config.free_port())
+    found = front.Front(config.free_port(), upstream, tls.client_context(certificates), lambda: there[0])
     loop.run(found.open())
     for status in (503, 502):
         client = http.client.HTTPConnection(config.HOST, found.port, timeout=10)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from local import config
 from plugins.module_utils import mlflow_image
 from tests.image import engine as machine
 
@@ -117,7 +118,7 @@ def test_an_older_schema(
     code, log = once("migrate")
     assert code == 0 and "nothing to do" in log, log
 
-    port = machine.free_port()
+    port = config.free_port()
     env = place["env"] | {"MLFLOW_PORT": str(port)}
     with machine.container(engine, facts["image"], *place["options"], env=env) as server:
         machine.wait_healthy(server, port)
