@@ -30,6 +30,7 @@ LOOKING = ("preflight", "drift", "verify")
 OF_ONE_RUN = (
     "deployment_failed",
     "destroy_confirm",
+    "fail_on_changes",
     "full_run",
     "planned_revision",
     "release_image",

@@ -28,9 +28,8 @@ def ansible_inventory(*arguments: str) -> dict[str, Any]:
     return found
 
 
-def as_awx(environment: str, folder: Path) -> Path:
-    """The inventory as a job in AWX gets it: a script, away from the files that it came from."""
-    source = rules.ROOT / "inventories" / environment / "hosts"
+def as_script(source: Path, script: Path) -> Path:
+    """Write the inventory as a job in AWX gets it: a script, away from the files that it came from."""
     read = ansible_inventory("-i", str(source), "--list", "--export")
     flat: dict[str, Any] = {"all": {"hosts": [], "vars": {}}, "_meta": read["_meta"]}
     for name, group in read.items():
@@ -39,7 +38,6 @@ def as_awx(environment: str, folder: Path) -> Path:
         # What AWX keeps of a group is its hosts, its children and its variables; those of `all` become the inventory's.
         target = flat.setdefault(name, {})
         target.update({key: group[key] for key in ("hosts", "children", "vars") if key in group})
-    script = folder / "hosts"
     script.write_text(f"#!{sys.executable}\nprint({json.dumps(flat)!r})\n")
     script.chmod(0o700)
     return script
@@ -54,7 +52,7 @@ def variables(inventory: Path, host: str) -> dict[str, Any]:
 @pytest.mark.parametrize("environment", rules.environments())
 def test_same_variables_in_awx(environment: str, tmp_path: Path) -> None:
     source = rules.ROOT / "inventories" / environment / "hosts"
-    script = as_awx(environment, tmp_path)
+    script = as_script(source, tmp_path / "hosts")
     hosts = ansible_inventory("-i", str(source), "--list")["mlflow"]["hosts"]
     assert ansible_inventory("-i", str(script), "--list")["mlflow"]["hosts"] == hosts
     for host in hosts:
