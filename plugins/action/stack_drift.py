@@ -32,7 +32,6 @@ OF_ONE_RUN = (
     "destroy_confirm",
     "fail_on_changes",
     "full_run",
-    "planned_revision",
     "release_image",
     "verify",
     "verify_url",

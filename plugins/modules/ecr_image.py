@@ -9,7 +9,8 @@ short_description: Build or copy the MLflow image into an ECR repository
 description:
   - Asks ECR for the tag that stands for the image's content. Where the repository has it, nothing else is done, and no
     container engine is needed.
-  - Where it is missing, the image is built, or copied from O(source), and pushed under that tag.
+  - Where it is missing, the image is built, or copied from O(source), and pushed under that tag. Check mode fails
+    where no engine answers that could do so.
   - Packages are fetched by this machine's pip; the build itself has no network.
 options:
   repository_uri:
@@ -241,9 +242,19 @@ class Image:
             fail(self.module, f"The repository {self.repository.name} holds no image {digest}: give one that it holds.")
         return stored
 
+    def engine(self) -> Engine:
+        """The engine that makes the image. Raises ImageError where none can."""
+        try:
+            return Engine(self.module.params["engine"])
+        except ImageError as error:
+            raise ImageError(
+                f"{self.repository.name} does not hold the image {self.tag}, and here it cannot be made. "
+                f"{error} Or run site.yml once from where an engine is, or set mlflow_image to an image by digest."
+            ) from error
+
     def push(self) -> None:
         """Make the image and push it. Raises ImageError."""
-        engine = Engine(self.module.params["engine"])
+        engine = self.engine()
         with doing(self.module, f"get a login for {self.repository.name}"):
             address, user, password = self.repository.login()
         name = f"{address.rpartition('://')[2].rstrip('/')}/{self.repository.name}:{self.tag}"
@@ -328,7 +339,9 @@ def ensure(module: Any) -> dict[str, Any]:
     image = Image(module)
     stored = image.find()
     missing = stored is None
-    if missing and not module.check_mode:
+    if missing and module.check_mode:
+        image.engine()
+    elif missing:
         image.push()
         stored = image.find()
         if stored is None:

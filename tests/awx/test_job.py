@@ -115,15 +115,21 @@ def runs(word: str) -> bool:
     return False
 
 
+def aws(cloud: sides.Cloud, service: str) -> Any:
+    """A client of our own."""
+    keys = (sides.AWS["AWS_ACCESS_KEY_ID"], sides.AWS["AWS_SECRET_ACCESS_KEY"], None, sides.REGION)
+    return boto3.Session(*keys).client(service, endpoint_url=cloud.url)
+
+
 def test_release(cloud: sides.Cloud, tmp_path: Path) -> None:
     """Plan, approval, deployment, nightly look, a change by hand, nightly look."""
     plan = job(cloud, tmp_path / "plan", "plan", mlflow_release_image="")
     assert plan.status == "successful", plan.said
-    assert plan.artifacts == {"mlflow_planned_revision": REVISION}
+    assert plan.artifacts == {"planned_revision_mlflow_dev": REVISION}
     assert plan.warm
 
     before = len(cloud.calls())
-    other = job(cloud, tmp_path / "other", "deploy", mlflow_planned_revision="f" * 40)
+    other = job(cloud, tmp_path / "other", "deploy", planned_revision_mlflow_dev="f" * 40)
     assert other.status == "failed"
     assert f"was made for commit {'f' * 40}" in other.said
     assert len(cloud.calls()) - before == 1
@@ -132,17 +138,35 @@ def test_release(cloud: sides.Cloud, tmp_path: Path) -> None:
     assert night.status == "failed"
     assert f"{sides.STACK} is not what git says" in night.said
 
-    deployed = job(cloud, tmp_path / "deploy", "deploy", mlflow_release_image="", **plan.artifacts)
+    # What a promotion hands on from an environment before this one is not this one's.
+    handed = plan.artifacts | {"planned_revision_mlflow_test": "f" * 40}
+    deployed = job(cloud, tmp_path / "deploy", "deploy", mlflow_release_image="", **handed)
     assert deployed.status == "successful", deployed.said
 
     night = job(cloud, tmp_path / "night", "drift")
     assert night.status == "successful", night.said
     assert f"{sides.STACK} is what git says" in night.said
 
-    session = boto3.Session(sides.AWS["AWS_ACCESS_KEY_ID"], sides.AWS["AWS_SECRET_ACCESS_KEY"], None, sides.REGION)
-    session.client("ecs", endpoint_url=cloud.url).update_service(
-        cluster=sides.STACK, service=sides.STACK, desiredCount=0
-    )
+    aws(cloud, "ecs").update_service(cluster=sides.STACK, service=sides.STACK, desiredCount=0)
     night = job(cloud, tmp_path / "changed", "drift")
     assert night.status == "failed"
     assert f"{sides.STACK} is not what git says; this would change:" in night.said
+
+
+def test_verify_and_inspect_ask_aws_where_the_server_is_out_of_reach(cloud: sides.Cloud, tmp_path: Path) -> None:
+    deployed = job(cloud, tmp_path / "deploy", "deploy")
+    assert deployed.status == "successful", deployed.said
+    verify = job(cloud, tmp_path / "none", "verify")
+    assert verify.status == "failed"
+    assert f"{sides.STACK} has no healthy task (none is registered)" in verify.said
+
+    elb = aws(cloud, "elbv2")
+    [group] = elb.describe_target_groups(Names=[sides.STACK])["TargetGroups"]
+    elb.register_targets(TargetGroupArn=group["TargetGroupArn"], Targets=[{"Id": "10.0.0.9"}])
+    verify = job(cloud, tmp_path / "one", "verify")
+    assert verify.status == "successful", verify.said
+    assert f"{sides.STACK} has 1 healthy tasks. The server itself was not asked" in verify.said
+
+    inspect = job(cloud, tmp_path / "inspect", "inspect")
+    assert inspect.status == "failed"
+    assert "still runs, and has healthy tasks" in inspect.said
