@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.awx import rules, stub
+from tests.awx import jobs, rules, stub
 
 NEEDED = ("ansible.cfg", "awx", "group_vars", "inventories", "playbooks", "plugins", "roles", "site.yml")
 GIVEN = ("-e", "awx_scm_url=https://git.example.com/mlflow.git", "-e", "awx_ee_image=registry.example.com/ee:1")
@@ -64,7 +65,7 @@ def changed(said: str) -> int:
     return int(match[1])
 
 
-def test_applied_twice_then_removed(tree: Path, awx: tuple[stub.Awx, str]) -> None:
+def test_applied_twice_then_removed(tree: Path, awx: tuple[stub.Awx, str], tmp_path: Path) -> None:
     one, url = awx
     code, said = play(tree, url, *GIVEN, *HOOK, "-vvv")
     assert code == 0, said
@@ -96,15 +97,57 @@ def test_applied_twice_then_removed(tree: Path, awx: tuple[stub.Awx, str]) -> No
     assert (code, changed(said)) == (0, 0), said
     assert {method for method, _ in one.requests} == {"GET"}
 
+    # From AWX itself, and without the address that is notified, which stays.
+    template = next(dict(each) for each in wanted["templates"] if each["name"] == "mlflow_configure_awx")
+    template["extra_vars"] = json.loads(
+        next(item["extra_vars"] for item in one.objects["job_templates"].values() if item["name"] == template["name"])
+    )
+    one.requests.clear()
+    job = jobs.run(tmp_path / "job", tree, template, jobs.EMPTY, injected(url))
+    assert job.status == "successful", job.said
+    assert {method for method, _ in one.requests} == {"GET"}
+    assert one.objects["notification_templates"]
+
     code, said = play(tree, url, "-e", "awx_state=absent")
     assert code == 0, said
     left = {kind: sorted(item["name"] for item in items.values()) for kind, items in one.objects.items() if items}
-    builtin = sorted(rules.BUILT_IN)
-    assert left == {
-        "organizations": ["Default"],
-        "labels": sorted(rules.names(wanted, "labels")),
-        "credential_types": builtin,
-    }
+    # A label went with the last template that had it.
+    assert left == {"organizations": ["Default"], "credential_types": sorted(rules.BUILT_IN)}
+
+    code, said = play(tree, url, "-e", "awx_state=absent")
+    assert (code, changed(said)) == (0, 0), said
+
+
+def test_removed_means_gone(tree: Path, awx: tuple[stub.Awx, str]) -> None:
+    one, url = awx
+    one.add("inventories", {"name": "mlflow_dev", "organization": 1})
+    one.deletion = 6
+    code, said = play(tree, url, "-e", "awx_state=absent", "--tags", "inventories")
+    assert code == 0, said
+    one.settle()
+    assert not one.objects["inventories"]
+
+
+def injected(url: str) -> dict[str, str]:
+    """What AWX's own credential sets in a job, with a token and an untouched box for TLS."""
+    values = {"HOST": url, "USERNAME": "", "PASSWORD": "", "VERIFY_SSL": "False", "OAUTH_TOKEN": stub.TOKEN}
+    names = {f"{prefix}_{name}": value for prefix in ("CONTROLLER", "TOWER") for name, value in values.items()}
+    return names | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+
+def test_says_what_awx_cannot_read(tree: Path, awx: tuple[stub.Awx, str]) -> None:
+    one, url = awx
+    one.readable = False
+    code, said = play(tree, url, *GIVEN, "--tags", "labels,execution_environments,projects")
+    assert code != 0
+    assert f"read awx_scm_url {GIVEN[1].partition('=')[2]} at awx_scm_branch main" in " ".join(said.split())
+
+    one.readable = True
+    one.playbooks.remove("playbooks/destroy.yml")
+    code, said = play(tree, url, *GIVEN, "--tags", "inventories,credentials,templates")
+    assert code != 0
+    assert "AWX does not find playbooks/destroy.yml in awx_scm_url" in " ".join(said.split())
+    assert not one.objects["job_templates"]
 
 
 def edges(one: stub.Awx) -> set[tuple[str, str, str, str]]:
@@ -163,6 +206,9 @@ def test_one_kind_alone_and_gone_nodes(tree: Path, awx: tuple[stub.Awx, str]) ->
         (GIVEN, {"CONTROLLER_OAUTH_TOKEN": stub.READER}, "24.6.1", "reader is no system administrator"),
         (GIVEN, {}, "19.5.0", "AWX 19.5.0 answers: 23.0.0 or newer is needed"),
         ((*GIVEN, "-e", "awx_organization=Nobody"), {}, "24.6.1", "awx_organization is Nobody"),
+        ((*GIVEN, "-e", "awx_scm_credential=git"), {}, "24.6.1", "awx_scm_credential is git, which AWX does not have"),
+        ((*GIVEN, "-e", "awx_ee_credential=hub"), {}, "24.6.1", "make it there as Container Registry"),
+        (("-e", "awx_state=absent", "-e", "awx_job_id=7"), {}, "24.6.1", "this is job 7 of what would be removed"),
     ],
 )
 def test_refused_with_one_sentence(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.awx import rules
+from tests.awx import jobs, rules
 
 # Where the inventory lies is the one thing that has to differ.
 PLACE = ("inventory_dir", "inventory_file")
@@ -28,8 +28,8 @@ def ansible_inventory(*arguments: str) -> dict[str, Any]:
     return found
 
 
-def as_script(source: Path, script: Path) -> Path:
-    """Write the inventory as a job in AWX gets it: a script, away from the files that it came from."""
+def flattened(source: Path) -> dict[str, Any]:
+    """The inventory as AWX keeps it."""
     read = ansible_inventory("-i", str(source), "--list", "--export")
     flat: dict[str, Any] = {"all": {"hosts": [], "vars": {}}, "_meta": read["_meta"]}
     for name, group in read.items():
@@ -38,9 +38,7 @@ def as_script(source: Path, script: Path) -> Path:
         # What AWX keeps of a group is its hosts, its children and its variables; those of `all` become the inventory's.
         target = flat.setdefault(name, {})
         target.update({key: group[key] for key in ("hosts", "children", "vars") if key in group})
-    script.write_text(f"#!{sys.executable}\nprint({json.dumps(flat)!r})\n")
-    script.chmod(0o700)
-    return script
+    return flat
 
 
 def variables(inventory: Path, host: str) -> dict[str, Any]:
@@ -52,7 +50,7 @@ def variables(inventory: Path, host: str) -> dict[str, Any]:
 @pytest.mark.parametrize("environment", rules.environments())
 def test_same_variables_in_awx(environment: str, tmp_path: Path) -> None:
     source = rules.ROOT / "inventories" / environment / "hosts"
-    script = as_script(source, tmp_path / "hosts")
+    script = jobs.write_script(flattened(source), tmp_path / "hosts")
     hosts = ansible_inventory("-i", str(source), "--list")["mlflow"]["hosts"]
     assert ansible_inventory("-i", str(script), "--list")["mlflow"]["hosts"] == hosts
     for host in hosts:
