@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -108,6 +109,11 @@ def run(
     stats = [event["event_data"] for event in events if event["event"] == "playbook_on_stats"]
     said = "\n".join(event["stdout"] for event in events)
     return Job((left / "status").read_text(), said, stats[0].get("artifact_data", {}) if stats else {}, warm)
+
+
+def plain(said: str) -> str:
+    """What a job said, without colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", said)
 
 
 def counter(event: Mapping[str, Any]) -> int:
