@@ -82,7 +82,7 @@ def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def ensure(run: Run, uri: str, folder: Path) -> Run:
+def ensure(run: Run, uri: str, folder: Path, fake: engine.Fake) -> Run:
     """ensure(check=False, **overrides) -> Answer, for the folder and without a gate."""
 
     def call(check: bool = False, **overrides: Any) -> Answer:
