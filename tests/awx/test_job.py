@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sides.Cloud]:
         yield one
 
 
-def job(cloud: sides.Cloud, folder: Path, name: str, **handed: Any) -> jobs.Job:
-    """Run the job template of dev that is called so, on the stack of the bench."""
+def job(cloud: sides.Cloud, folder: Path, name: str, path: str = "", **handed: Any) -> jobs.Job:
+    """Run the job template of dev that is called so, on the stack of the bench; `path` for another PATH."""
     template = next(one for one in rules.load()["templates"] if one["name"] == f"mlflow_{name}_dev")
     inventory = flattened(rules.ROOT / "bench/inventory/hosts")
-    credential = sides.AWS | {"AWS_ENDPOINT_URL": cloud.url}
+    credential = sides.AWS | {"AWS_ENDPOINT_URL": cloud.url} | ({"PATH": path} if path else {})
     return jobs.run(folder, rules.ROOT, template, inventory, credential, **handed)
 
 
@@ -32,6 +34,20 @@ def aws(cloud: sides.Cloud, service: str) -> Any:
     """A client of our own."""
     keys = (sides.AWS["AWS_ACCESS_KEY_ID"], sides.AWS["AWS_SECRET_ACCESS_KEY"], None, sides.REGION)
     return boto3.Session(*keys).client(service, endpoint_url=cloud.url)
+
+
+@pytest.mark.parametrize("name", ["plan", "deploy"])
+def test_an_image_that_no_engine_can_make_is_said_before_anything_is_made(
+    cloud: sides.Cloud, tmp_path: Path, name: str
+) -> None:
+    before = len(cloud.calls())
+    base = f"example.org/python:3.13@sha256:{'0' * 64}"
+    programs = str(Path(sys.executable).parent)
+    refused = job(cloud, tmp_path / name, name, programs, mlflow_image="build", mlflow_image_base=base)
+    assert refused.status == "failed"
+    assert f"{sides.STACK} does not hold the image slim-amd64-" in refused.said
+    assert "There is no command docker on this machine" in refused.said
+    assert [call for call in cloud.calls()[before:] if not re.search(r" (Describe|Get|List|GET)", call)] == []
 
 
 def test_release(cloud: sides.Cloud, tmp_path: Path) -> None:
