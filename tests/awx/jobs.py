@@ -15,6 +15,9 @@ from typing import Any
 
 import yaml
 
+from bench import sides
+from tests.awx import rules
+
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 # What AWX writes for an inventory without hosts.
 EMPTY = {"all": {"hosts": []}, "_meta": {"hostvars": {}}}
@@ -47,10 +50,7 @@ def meta(name: str, inventory: str) -> dict[str, Any]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """What AWX 24 sets for a job, over what the shell has for no other AWX, AWS or Ansible."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "AWS_", "CONTROLLER_"))
-    }
+    """What AWX 24 sets for a job, over what the shell has for no other AWS or Ansible."""
     ansible = {
         "ANSIBLE_FORCE_COLOR": "True",
         "ANSIBLE_HOST_KEY_CHECKING": "False",
@@ -59,7 +59,7 @@ def environment(folder: Path) -> dict[str, str]:
         "ANSIBLE_ROLES_PATH": "/runner/requirements_roles:roles:~/.ansible/roles:/usr/share/ansible/roles",
         "ANSIBLE_COLLECTIONS_PATH": "/runner/requirements_collections:~/.ansible/collections",
     }
-    return kept | ansible | {"HOME": str(folder / "no-home"), "JOB_ID": "7"}
+    return sides.own_environment(os.environ) | ansible | {"HOME": str(folder / "no-home"), "JOB_ID": "7"}
 
 
 def extra_vars(told: Mapping[str, Any], trusted: Mapping[str, Any]) -> str:
@@ -68,6 +68,28 @@ def extra_vars(told: Mapping[str, Any], trusted: Mapping[str, Any]) -> str:
         yaml.dump({name: value}, Dumper=yaml.SafeDumper if trusted.get(name) == value else _Dumper)
         for name, value in told.items()
     )
+
+
+def ansible_inventory(*arguments: str) -> dict[str, Any]:
+    """What ansible-inventory says under the repository's own configuration."""
+    program = Path(sys.executable).with_name("ansible-inventory")
+    env = sides.own_environment(os.environ)
+    done = subprocess.run([program, *arguments], cwd=rules.ROOT, env=env, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def flattened(source: Path) -> dict[str, Any]:
+    """The inventory as AWX keeps it."""
+    read = ansible_inventory("-i", str(source), "--list", "--export")
+    flat: dict[str, Any] = {"all": {"hosts": [], "vars": {}}, "_meta": read["_meta"]}
+    for name, group in read.items():
+        if name == "_meta":
+            continue
+        # What AWX keeps of a group is its hosts, its children and its variables; those of `all` become the inventory's.
+        target = flat.setdefault(name, {})
+        target.update({key: group[key] for key in ("hosts", "children", "vars") if key in group})
+    return flat
 
 
 def write_script(inventory: Mapping[str, Any], script: Path) -> Path:
@@ -83,17 +105,23 @@ def run(
     template: Mapping[str, Any],
     inventory: Mapping[str, Any],
     credential: Mapping[str, str],
+    limit: str = "",
     **handed: Any,
 ) -> Job:
-    """Run a job template; `handed` is from the survey or the node before, `credential` what a credential sets."""
+    """Run a job template; `handed` is from the survey or the node before, `credential` what a credential sets.
+
+    `limit` is what was asked for on launch.
+    """
     for part in ("env", "inventory"):
         (folder / part).mkdir(parents=True)
     (folder / "no-home").mkdir(mode=0o500)
     write_script(inventory, folder / "inventory/hosts")
     told = template.get("extra_vars", {}) | handed | meta(template["name"], template["inventory"])
     (folder / "env/extravars").write_text(extra_vars(told, template.get("extra_vars", {})))
-    flags = "-u root" + " --check" * (template["job_type"] == "check") + " --diff" * template.get("diff_mode", False)
-    (folder / "env/cmdline").write_text(flags)
+    flags = (
+        ["-u root"] + ["--check"] * (template["job_type"] == "check") + ["--diff"] * template.get("diff_mode", False)
+    )
+    (folder / "env/cmdline").write_text(" ".join(flags + [f"-l {limit}"] * bool(limit)))
     (folder / "env/envvars").write_text(json.dumps(environment(folder) | dict(credential)))
     program = str(Path(sys.executable).with_name("ansible-runner"))
     command = [program, "run", str(folder), "--playbook", template["playbook"], "--project-dir", str(project)]

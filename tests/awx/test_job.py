@@ -13,7 +13,6 @@ import pytest
 
 from bench import sides
 from tests.awx import jobs, rules
-from tests.awx.test_flattened import flattened
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +22,15 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sides.Cloud]:
 
 
 def job(cloud: sides.Cloud, folder: Path, name: str, path: str = "", **handed: Any) -> jobs.Job:
-    """Run the job template of dev that is called so, on the stack of the bench; `path` for another PATH."""
+    """Run the job template of dev that is called so, limited to one of two stacks; `path` for another PATH."""
     template = next(one for one in rules.load()["templates"] if one["name"] == f"mlflow_{name}_dev")
-    inventory = flattened(rules.ROOT / "bench/inventory/hosts")
+    inventory = jobs.flattened(rules.ROOT / "bench/inventory/hosts")
+    inventory["mlflow"]["hosts"].append("bench-2")
     credential = sides.AWS | {"AWS_ENDPOINT_URL": cloud.url} | ({"PATH": path} if path else {})
-    return jobs.run(folder, rules.ROOT, template, inventory, credential, **handed)
+    done = jobs.run(folder, rules.ROOT, template, inventory, credential, limit=sides.STACK, **handed)
+    assert sides.STACK in done.said
+    assert "bench-2" not in done.said
+    return done
 
 
 def aws(cloud: sides.Cloud, service: str) -> Any:
@@ -51,7 +54,7 @@ def test_an_image_that_no_engine_can_make_is_said_before_anything_is_made(
 
 
 def test_release(cloud: sides.Cloud, tmp_path: Path) -> None:
-    """Plan, approval, deployment, nightly look, a change by hand, nightly look; verify and inspect."""
+    """Plan, approval, deployment, nightly look, a change by hand, nightly look; verify, inspect, destroy."""
     plan = job(cloud, tmp_path / "plan", "plan", mlflow_release_image="")
     assert plan.status == "successful", plan.said
     assert plan.artifacts == {"planned_revision_mlflow_dev": jobs.REVISION}
@@ -96,3 +99,10 @@ def test_release(cloud: sides.Cloud, tmp_path: Path) -> None:
     inspect = job(cloud, tmp_path / "inspect", "inspect")
     assert inspect.status == "failed"
     assert "still runs, and has healthy tasks" in inspect.said
+
+    kept = job(cloud, tmp_path / "kept", "destroy", mlflow_destroy_confirm="other")
+    assert kept.status == "failed"
+    assert elb.describe_load_balancers()["LoadBalancers"]
+    gone = job(cloud, tmp_path / "gone", "destroy", mlflow_destroy_confirm=sides.STACK)
+    assert gone.status == "successful", gone.said
+    assert not elb.describe_load_balancers()["LoadBalancers"]
