@@ -123,9 +123,9 @@ class Databases(threading.Thread):
 
     def _ensure(self, resource: str, wish: Mapping[str, Any]) -> str:
         try:
-            password = json.loads(aws.secret(f"{wish['name']}/database"))["password"]
+            password = json.loads(aws.secret(f"mlflow/{wish['name']}/database"))["password"]
         except botocore.exceptions.ClientError as error:
-            return f"waits for the secret {wish['name']}/database ({aws.code(error)})"
+            return f"waits for the secret mlflow/{wish['name']}/database ({aws.code(error)})"
         found = self.standing.get(resource)
         if found and (found.door.port != wish["port"] or not found.server.where()):
             self._remove(resource)

@@ -115,7 +115,7 @@ def secret(name: str, session: boto3.Session | None = None, **version: str) -> s
 def admin_password(stack: str) -> str:
     """The password of `stack`'s admin. Raises Trouble where the stack does not stand."""
     try:
-        return str(json.loads(secret(f"{stack}/admin"))["password"])
+        return str(json.loads(secret(f"mlflow/{stack}/admin"))["password"])
     except botocore.exceptions.BotoCoreError as error:
         raise config.Trouble(f"The local AWS does not answer ({type(error).__name__}): run `make up`.") from None
     except botocore.exceptions.ClientError as error:

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from ministack.core import iam_actions
-from ministack.services import ec2, rds
+from ministack.services import ec2, iam, rds
 
 
 def fill() -> None:
@@ -18,6 +18,7 @@ def fill() -> None:
     _name_parameters()
     _know_force_ssl()
     _filter_endpoints()
+    _know_role_paths()
 
 
 def _keep_flow_log_details() -> None:
@@ -69,6 +70,30 @@ def _name_parameters() -> None:
         found = str(extract(service, method, path, headers, body, query, region, account))
         name = parameter_resource(body) if service == "ssm" and found == "*" else None
         return f"arn:aws:ssm:{region}:{account}:parameter/{name}" if name else found
+
+    iam_actions.extract_resource_arn = extract_resource_arn
+
+
+def role_resource(arn: str, path: str) -> str:
+    """The ARN of a role with its path, which rights are checked against on AWS; other ARNs as they are.
+
+    `path` is what CreateRole names; a role that there is has its own.
+    """
+    head, kind, name = arn.partition(":role/")
+    if not kind or "/" in name:
+        return arn
+    known = iam._roles.get(name) or {}
+    return f"{head}:role{known.get('Path') or path or '/'}{name}"
+
+
+def _know_role_paths() -> None:
+    extract = iam_actions.extract_resource_arn
+
+    def extract_resource_arn(
+        service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str
+    ) -> str:
+        found = str(extract(service, method, path, headers, body, query, region, account))
+        return role_resource(found, str(iam_actions._query_param(query, "Path") or "")) if service == "iam" else found
 
     iam_actions.extract_resource_arn = extract_resource_arn
 

@@ -96,7 +96,7 @@ def runner(
 
     def call(name: str, /, check: bool = False, own_client: bool = False, **arguments: Any) -> Answer:
         patched = modules[name].AnsibleAWSModule
-        monkeypatch.setattr(patched, "client", real_client if own_client else lambda _, service: client(service))
+        monkeypatch.setattr(patched, "client", real_client if own_client else lambda _, service, **__: client(service))
         calls.clear()
         capsys.readouterr()
         with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit):

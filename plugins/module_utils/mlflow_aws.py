@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +20,22 @@ except ImportError:  # AnsibleAWSModule reports the missing library before anyth
 
     class NoCredentialsError(Exception):  # type: ignore[no-redef]
         """Stands in for botocore's class where botocore is missing."""
+
+
+CREATE_ATTEMPTS = 6
+CREATE_PAUSE_SECONDS = 0.5
+# How AWS's services say that they were asked too often.
+THROTTLING = (
+    "EC2ThrottledException",
+    "LimitExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+)
 
 
 def error_code(error: BaseException) -> str:
@@ -63,6 +80,59 @@ def patiently(call: Any, *codes: str) -> Any:
     from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 
     return AWSRetry.jittered_backoff(retries=8, delay=1, catch_extra_error_codes=[*codes])(call)
+
+
+def throttled(error: BaseException) -> bool:
+    """Return whether AWS has refused a call only for its rate, so that nothing was done."""
+    return error_code(error) in THROTTLING
+
+
+def lost(error: BaseException) -> bool:
+    """Return whether AWS may have done what it was asked although the answer is missing."""
+    if not isinstance(error, ClientError):
+        return isinstance(error, BotoCoreError)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 and not throttled(error)
+
+
+def create(
+    module: Any, service: str, operation: str, look: Callable[[], Any], already: Iterable[str] = (), **request: Any
+) -> Any:
+    """Create a resource once, also where AWS's answer gets lost on the way.
+
+    botocore repeats a call without an answer by itself, and where AWS has no client token that makes a second resource.
+    So the call goes through a client that never repeats, and before it is repeated here `look` says whether the
+    resource is there.
+
+    Args:
+        module: the AnsibleAWSModule.
+        service: boto3's name of the service, such as "ec2".
+        operation: the client's method, such as "create_vpc".
+        look: returns the resource that an earlier attempt has made, or None.
+        already: error codes with which AWS says that the resource is there.
+        request: arguments of the call.
+
+    Returns:
+        What `look` found, or AWS's answer as a dictionary.
+
+    Raises:
+        ClientError or BotoCoreError of the last attempt.
+    """
+    client = module.client(service, config={"retries": {"total_max_attempts": 1}})
+    for attempt in range(CREATE_ATTEMPTS):
+        try:
+            return dict(getattr(client, operation)(**request))
+        except (ClientError, BotoCoreError) as error:
+            there = error_code(error) in already
+            if not (there or lost(error) or throttled(error)):
+                raise
+            time.sleep(CREATE_PAUSE_SECONDS * 2**attempt)
+            found = None if throttled(error) else look()
+            if found is not None:
+                return found
+            if there or attempt + 1 == CREATE_ATTEMPTS:
+                raise
+    return None
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

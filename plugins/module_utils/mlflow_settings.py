@@ -47,9 +47,10 @@ SUBNET_BITS = 4
 # AWS asks for a /27 under a load balancer and for a /28 everywhere.
 SUBNET_LONGEST = {"public": 27, "private": 27, "database": 28}
 
-# Load balancers and target groups end at 32 characters; buckets (<stack>-artifacts-<account>-<region>) at 63, which
-# leaves 24 for the stack in the region with the longest name, us-isof-south-1.
+# Load balancers and target groups end at 32 characters, of which 24 are the stack's; buckets
+# (mlflow-<stack>-<account>-<region>-logs) at 63, which leaves less in regions with a long name.
 STACK_NAME_LENGTH = 24
+BUCKET_NAME_LENGTH = 63 - len("mlflow--123456789012--logs")
 
 OWN_TAGS = ("Stack", "Project", "ManagedBy", "Environment", "Name")
 TAGS_MOST = 50 - len(OWN_TAGS)
@@ -327,9 +328,10 @@ def rule_region(settings: Settings) -> Iterator[Problem]:
 
 def rule_stack_name(settings: Settings) -> Iterator[Problem]:
     name = settings["mlflow_stack_name"]
-    if len(name) > STACK_NAME_LENGTH:
+    most = min(STACK_NAME_LENGTH, BUCKET_NAME_LENGTH - len(settings.get("mlflow_region") or ""))
+    if len(name) > most:
         reason = f"it has {len(name)} characters, and AWS refuses the longer names made from it"
-        yield Problem("mlflow_stack_name", name, reason, f"use at most {STACK_NAME_LENGTH}")
+        yield Problem("mlflow_stack_name", name, reason, f"use at most {most}")
     if name.startswith("internal-"):
         yield Problem(
             "mlflow_stack_name", name, "AWS reserves names that start with internal-", "start it with another word"

@@ -191,8 +191,8 @@ class Look:
             "ecr_image": self.ecr_image,
             "rds": self.rds,
             "efs": self.efs,
-            "artifact_bucket": lambda: self.bucket("artifacts"),
-            "log_bucket": lambda: self.bucket("logs"),
+            "artifact_bucket": self.bucket,
+            "log_bucket": lambda: self.bucket("-logs"),
             "alb": self.alb,
             "ecs_service": self.ecs_service,
             "roles": self.roles,
@@ -281,9 +281,12 @@ class Look:
             self.ask("efs", "describe_file_system_policy", FileSystemId=system),
         ]
 
-    def bucket(self, use: str) -> Any:
-        """The bucket for `use`."""
-        which = {"Bucket": f"{self.stack}-{use}-{self.account}-{self.region}", "ExpectedBucketOwner": self.account}
+    def bucket(self, suffix: str = "") -> Any:
+        """The bucket of the artifacts, or the one whose name has `suffix`."""
+        which = {
+            "Bucket": f"mlflow-{self.stack}-{self.account}-{self.region}{suffix}",
+            "ExpectedBucketOwner": self.account,
+        }
         # The first question also tells whether there is a bucket: one without a version has an answer.
         versioning = self.ask("s3", "get_bucket_versioning", **which)
         return versioning and [
@@ -343,7 +346,7 @@ class Look:
 
     def roles(self) -> Any:
         """The roles and all that they may do."""
-        return [self._role(f"{self.stack}-{self.region}-{use}") for use in ("execution", "task", "flow-logs")]
+        return [self._role(f"mlflow-{self.stack}-{self.region}-{use}") for use in ("execution", "task", "flow-logs")]
 
     def _role(self, name: str) -> Any:
         role = self.ask("iam", "get_role", RoleName=name)
@@ -359,7 +362,7 @@ class Look:
     def secrets(self) -> Any:
         """The secrets' descriptions. Their values are never read here."""
         return [
-            self.ask("secretsmanager", "describe_secret", SecretId=f"{self.stack}/{use}")
+            self.ask("secretsmanager", "describe_secret", SecretId=f"mlflow/{self.stack}/{use}")
             for use in ("database", "admin", "flask")
         ]
 

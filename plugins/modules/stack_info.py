@@ -85,7 +85,8 @@ stack:
         image_digest: sha256:0a1b...
         image_tag: slim-amd64-0a1b2c3d4e5f60718293
     rds:
-      description: The instance named as the stack, its group C(<stack>-database) and its secret C(<stack>/database).
+      description:
+        - The instance named as the stack, its group C(<stack>-database) and its secret C(mlflow/<stack>/database).
       type: dict
       returned: when asked for
       sample:
@@ -96,7 +97,7 @@ stack:
         database: mlflow
         username: mlflow
         security_group_id: sg-0a1b2c3d4e5f60718
-        secret_arn: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:team-a/database-AbCdEf"
+        secret_arn: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:mlflow/team-a/database-AbCdEf"
         deletion_protection: true
         engine_version: "17.4"
         allocated_storage: 20
@@ -113,12 +114,12 @@ stack:
         mount_targets_available: true
         security_group_id: sg-0a1b2c3d4e5f60718
     s3_artifacts:
-      description: The buckets C(<stack>-artifacts-<account>-<region>) and C(<stack>-logs-<account>-<region>).
+      description: The buckets C(mlflow-<stack>-<account>-<region>) and C(mlflow-<stack>-<account>-<region>-logs).
       type: dict
       returned: when asked for
       sample:
-        bucket: team-a-artifacts-123456789012-eu-west-1
-        bucket_arn: "arn:aws:s3:::team-a-artifacts-123456789012-eu-west-1"
+        bucket: mlflow-team-a-123456789012-eu-west-1
+        bucket_arn: "arn:aws:s3:::mlflow-team-a-123456789012-eu-west-1"
         log_bucket: null
         log_bucket_arn: null
     alb:
@@ -162,9 +163,9 @@ stack:
       sample: {standing: [{id: fsmt-0a1b2c3d4e5f60718, state: deleting}]}
     ecs_service:
       description:
-        - Cluster and service named as the stack; INACTIVE counts as missing. Roles C(<stack>-<region>-execution) and
-          C(<stack>-<region>-task), secrets C(<stack>/admin) and C(<stack>/flask) (one that is scheduled for deletion
-          counts as missing), log group C(/mlflow/<stack>).
+        - Cluster and service named as the stack; INACTIVE counts as missing. Roles
+          C(mlflow-<stack>-<region>-execution) and C(mlflow-<stack>-<region>-task), secrets C(mlflow/<stack>/admin) and
+          C(mlflow/<stack>/flask) (one that is scheduled for deletion counts as missing), log group C(/mlflow/<stack>).
       type: dict
       returned: when asked for
       sample:
@@ -178,10 +179,10 @@ stack:
         running_count: 1
         rollout_state: COMPLETED
         autoscaled: false
-        execution_role_arn: "arn:aws:iam::123456789012:role/team-a-eu-west-1-execution"
-        task_role_arn: "arn:aws:iam::123456789012:role/team-a-eu-west-1-task"
-        admin_secret_arn: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:team-a/admin-AbCdEf"
-        flask_secret_arn: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:team-a/flask-AbCdEf"
+        execution_role_arn: "arn:aws:iam::123456789012:role/mlflow/mlflow-team-a-eu-west-1-execution"
+        task_role_arn: "arn:aws:iam::123456789012:role/mlflow/mlflow-team-a-eu-west-1-task"
+        admin_secret_arn: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:mlflow/team-a/admin-AbCdEf"
+        flask_secret_arn: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:mlflow/team-a/flask-AbCdEf"
         log_group: /mlflow/team-a
 missing:
   description: What does not stand, as C(part.key); in check mode exactly these may hold placeholders.
@@ -466,7 +467,8 @@ class Reader:
 
     def bucket_name(self, use: str, account: str) -> str:
         """Return the name of the bucket for `use` (artifacts, logs) in `account`."""
-        return f"{self.stack}-{use}-{account}-{self.client('s3').meta.region_name}"
+        name = f"mlflow-{self.stack}-{account}-{self.client('s3').meta.region_name}"
+        return name if use == "artifacts" else f"{name}-{use}"
 
     def placeholders(self, part: str) -> Part:
         """Return an identifier of valid form for every key of `part` that may be missing before a first run."""
@@ -478,7 +480,7 @@ class Reader:
             return f"arn:{self._partition()}:{service}:{where}:000000000000:{resource}"
 
         def secret(use: str) -> str:
-            return arn("secretsmanager", f"secret:{name}/{use}-000000")
+            return arn("secretsmanager", f"secret:mlflow/{name}/{use}-000000")
 
         def subnets(tier: int) -> list[str]:
             return [f"subnet-{zeros[:-2]}{tier}{zone}" for zone in range(2)]
@@ -541,8 +543,8 @@ class Reader:
             "service_name": name,
             "service_arn": arn("ecs", f"service/{name}/{name}"),
             "task_definition_arn": arn("ecs", f"task-definition/{name}:1"),
-            "execution_role_arn": arn("iam", f"role/{name}-{region}-execution", where=""),
-            "task_role_arn": arn("iam", f"role/{name}-{region}-task", where=""),
+            "execution_role_arn": arn("iam", f"role/mlflow/mlflow-{name}-{region}-execution", where=""),
+            "task_role_arn": arn("iam", f"role/mlflow/mlflow-{name}-{region}-task", where=""),
             "admin_secret_arn": secret("admin"),
             "flask_secret_arn": secret("flask"),
             "log_group": f"/mlflow/{name}",
@@ -579,14 +581,14 @@ class Reader:
         secret = found(
             self.client("secretsmanager").describe_secret,
             "ResourceNotFoundException",
-            SecretId=f"{self.stack}/{use}",
+            SecretId=f"mlflow/{self.stack}/{use}",
         )
         return secret["ARN"] if secret and not secret.get("DeletedDate") else None
 
     def _role(self, use: str) -> str | None:
         iam = self.client("iam")
         region = self.client("ecs").meta.region_name
-        role = found(iam.get_role, "NoSuchEntity", RoleName=f"{self.stack}-{region}-{use}")
+        role = found(iam.get_role, "NoSuchEntity", RoleName=f"mlflow-{self.stack}-{region}-{use}")
         return role["Role"]["Arn"] if role else None
 
     def _log_group(self, name: str) -> str | None:

@@ -212,7 +212,7 @@ def test_a_second_up_finds_nothing_to_do(stack: Stack) -> None:
 
 def test_a_task_may_not_pull_without_the_right(stack: Stack) -> None:
     iam = client(stack.env, "iam")
-    role = f"{stack.name}-{stack.env['AWS_REGION']}-execution"
+    role = f"mlflow-{stack.name}-{stack.env['AWS_REGION']}-execution"
     (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
     document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
     less = [one for one in document["Statement"] if one["Sid"] != "Image"]

@@ -22,8 +22,8 @@ from tests import fake_engine
 from tests.own_modules import load
 
 STACK = sides.STACK
-BUCKET = f"{STACK}-artifacts-{sides.ACCOUNT}-{sides.REGION}"
-ROLE = f"{STACK}-{sides.REGION}-task"
+BUCKET = f"mlflow-{STACK}-{sides.ACCOUNT}-{sides.REGION}"
+ROLE = f"mlflow-{STACK}-{sides.REGION}-task"
 CLOSED = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True}
 ANYBODY = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 TRUST = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -333,7 +333,7 @@ CHANGES: list[tuple[str, str, Change]] = [
     (
         "secrets",
         "a tag of the secret",
-        lambda s: s.secretsmanager.untag_resource(SecretId=f"{STACK}/database", TagKeys=["Project"]),
+        lambda s: s.secretsmanager.untag_resource(SecretId=f"mlflow/{STACK}/database", TagKeys=["Project"]),
     ),
     (
         "log_groups",
@@ -412,7 +412,7 @@ def test_a_run_that_is_told_something_else_runs_every_task(stack: Stack) -> None
 
 def test_a_second_storage_or_a_log_bucket_beside_the_stack_is_seen(stack: Stack) -> None:
     where = {"LocationConstraint": sides.REGION}
-    name = BUCKET.replace("artifacts", "logs")
+    name = f"{BUCKET}-logs"
     changes: list[Change] = [
         lambda s: s.efs.create_file_system(CreationToken=STACK),
         lambda s: s.s3.create_bucket(Bucket=name, CreateBucketConfiguration=where),

@@ -116,8 +116,8 @@ VALID = {
     "username": r"mlflow",
     "file_system_id": r"fs-[0-9a-f]{17}",
     "access_point_id": r"fsap-[0-9a-f]{17}",
-    "bucket": r"team-a-artifacts-123456789012-eu-west-1",
-    "log_bucket": r"team-a-logs-123456789012-eu-west-1",
+    "bucket": r"mlflow-team-a-123456789012-eu-west-1",
+    "log_bucket": r"mlflow-team-a-123456789012-eu-west-1-logs",
     "load_balancer_name": r"team-a",
     "load_balancer_dns_name": r"[a-z0-9.-]+",
     "load_balancer_zone_id": r"Z[0-9A-Z]+",
@@ -229,10 +229,10 @@ def test_stack_info_reads_storage(run: Run) -> None:
         DBSubnetGroupName=STACK,
         DeletionProtection=True,
     )["DBInstance"]
-    secret = client("secretsmanager").create_secret(Name=f"{STACK}/database", SecretString="x")["ARN"]
+    secret = client("secretsmanager").create_secret(Name=f"mlflow/{STACK}/database", SecretString="x")["ARN"]
     s3 = client("s3")
     s3.create_bucket(
-        Bucket="team-a-artifacts-123456789012-eu-west-1", CreateBucketConfiguration={"LocationConstraint": REGION}
+        Bucket="mlflow-team-a-123456789012-eu-west-1", CreateBucketConfiguration={"LocationConstraint": REGION}
     )
     repository = client("ecr").create_repository(repositoryName=STACK)["repository"]
     answer = run("stack_info", name=STACK, parts=["rds", "s3_artifacts", "ecr_image"])
@@ -249,7 +249,7 @@ def test_stack_info_reads_storage(run: Run) -> None:
         "engine_version": instance["EngineVersion"],
         "allocated_storage": 20,
     }
-    assert answer["stack"]["s3_artifacts"]["bucket_arn"] == "arn:aws:s3:::team-a-artifacts-123456789012-eu-west-1"
+    assert answer["stack"]["s3_artifacts"]["bucket_arn"] == "arn:aws:s3:::mlflow-team-a-123456789012-eu-west-1"
     assert answer["missing"] == ["s3_artifacts.log_bucket", "s3_artifacts.log_bucket_arn", *IMAGE_KEYS]
     assert answer["stack"]["ecr_image"]["repository_uri"] == repository["repositoryUri"]
 
@@ -274,8 +274,8 @@ def test_stack_info_says_what_is_deployed_and_whether_the_repository_holds_it(ru
 
 def test_stack_info_counts_a_secret_that_waits_for_deletion_as_missing(run: Run) -> None:
     secrets = client("secretsmanager")
-    secrets.create_secret(Name=f"{STACK}/database", SecretString="x")
-    secrets.delete_secret(SecretId=f"{STACK}/database", RecoveryWindowInDays=7)
+    secrets.create_secret(Name=f"mlflow/{STACK}/database", SecretString="x")
+    secrets.delete_secret(SecretId=f"mlflow/{STACK}/database", RecoveryWindowInDays=7)
     assert run("stack_info", name=STACK, parts=["rds"])["stack"]["rds"]["secret_arn"] is None
 
 
@@ -318,7 +318,7 @@ def test_stack_info_reads_load_balancer_and_service(run: Run) -> None:
     forward = [{"Type": "forward", "TargetGroupArn": group_arn}]
     elb.create_listener(LoadBalancerArn=balancer["LoadBalancerArn"], Protocol="HTTP", Port=80, DefaultActions=forward)
     make_service(made, group_arn)
-    role = client("iam").create_role(RoleName="team-a-eu-west-1-task", AssumeRolePolicyDocument="{}")["Role"]
+    role = client("iam").create_role(RoleName="mlflow-team-a-eu-west-1-task", AssumeRolePolicyDocument="{}")["Role"]
     client("logs").create_log_group(logGroupName="/mlflow/team-a-other")
 
     stack = run("stack_info", name=STACK, parts=["alb", "ecs_service"])["stack"]

@@ -41,7 +41,7 @@ MLFLOW = {
     "permissions_boundary_arn": "",
     "egress": "nat",
 }
-SECRET = f"arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:team-a"
+SECRET = f"arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:mlflow/team-a"
 FOUND: dict[str, dict[str, Any]] = {
     "network": {"vpc_id": "vpc-1", "private_subnet_ids": ["subnet-p"], "public_subnet_ids": ["subnet-o"]},
     "rds": {"endpoint": "db.example", "port": 5432, "secret_arn": f"{SECRET}/database-AbCdEf", "instance_arn": "arn"},
@@ -139,7 +139,7 @@ def test_only_an_image_in_ecr_gives_rights_in_ecr() -> None:
 
 def test_the_task_role_keeps_artifacts_under_its_prefix_and_mounts_only_its_file_system() -> None:
     found = policy("ecs_service", "task_policy")
-    assert found["KeepArtifacts"]["Resource"] == f"arn:aws:s3:::team-a-artifacts-{ACCOUNT}-eu-west-1/artifacts/*"
+    assert found["KeepArtifacts"]["Resource"] == f"arn:aws:s3:::mlflow-team-a-{ACCOUNT}-eu-west-1/artifacts/*"
     assert "MountData" not in found
     mount = policy("ecs_service", "task_policy", storage="efs")["MountData"]
     assert mount["Resource"].endswith("file-system/fs-1")
@@ -167,7 +167,7 @@ def test_the_environment_names_the_database_and_no_secret() -> None:
     told = value("__ecs_service_environment")
     assert told["MLFLOW_DB_HOST"] == "db.example"
     assert told["MLFLOW_DB_PORT"] == "5432"
-    assert told["MLFLOW_ARTIFACTS_DESTINATION"] == f"s3://team-a-artifacts-{ACCOUNT}-eu-west-1/artifacts"
+    assert told["MLFLOW_ARTIFACTS_DESTINATION"] == f"s3://mlflow-team-a-{ACCOUNT}-eu-west-1/artifacts"
     assert all(isinstance(text, str) for text in told.values())
     assert "MLFLOW_DATA_DIR" not in told
     assert value("__ecs_service_secrets")["MLFLOW_DB_PASSWORD"] == f"{SECRET}/database-AbCdEf:password::"

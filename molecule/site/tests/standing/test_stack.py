@@ -202,7 +202,7 @@ def test_the_file_system_asks_for_tls_and_the_access_point(aws: Aws, stack: str)
 
 
 def test_the_artifact_bucket_is_versioned_encrypted_private_and_tls_only(aws: Aws, stack: str, account: str) -> None:
-    s3, bucket = aws("s3"), f"{stack}-artifacts-{account}-{REGION}"
+    s3, bucket = aws("s3"), f"mlflow-{stack}-{account}-{REGION}"
     rules = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
     policy = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
     (lifecycle,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
@@ -216,7 +216,7 @@ def test_the_artifact_bucket_is_versioned_encrypted_private_and_tls_only(aws: Aw
     assert lifecycle["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 7
     assert "Expiration" not in lifecycle
     log = s3.get_bucket_logging(Bucket=bucket)["LoggingEnabled"]
-    assert log["TargetBucket"] == f"{stack}-logs-{account}-{REGION}"
+    assert log["TargetBucket"] == f"mlflow-{stack}-{account}-{REGION}-logs"
 
 
 def test_the_load_balancer_has_the_scheme_and_the_listeners_of_its_exposure(aws: Aws, stack: str) -> None:
@@ -242,7 +242,7 @@ def test_the_load_balancer_logs_and_refuses_malformed_headers(aws: Aws, stack: s
     found = aws("elbv2").describe_load_balancer_attributes(LoadBalancerArn=arn)["Attributes"]
     attributes = {one["Key"]: one["Value"] for one in found}
     assert attributes["access_logs.s3.enabled"] == "true"
-    assert attributes["access_logs.s3.bucket"] == f"{stack}-logs-{account}-{REGION}"
+    assert attributes["access_logs.s3.bucket"] == f"mlflow-{stack}-{account}-{REGION}-logs"
     assert attributes["routing.http.drop_invalid_header_fields.enabled"] == "true"
     assert attributes["idle_timeout.timeout_seconds"] == "60"
     (target,) = aws("elbv2").describe_target_groups(Names=[stack])["TargetGroups"]
@@ -298,7 +298,7 @@ def test_the_container_is_confined(aws: Aws, stack: str) -> None:
 
 
 def test_the_roles_name_every_action_and_resource(aws: Aws, stack: str, account: str) -> None:
-    execution, task = f"{stack}-{REGION}-execution", f"{stack}-{REGION}-task"
+    execution, task = f"mlflow-{stack}-{REGION}-execution", f"mlflow-{stack}-{REGION}-task"
     assert definition(aws, stack)["executionRoleArn"].endswith(execution)
     assert definition(aws, stack)["taskRoleArn"].endswith(task)
     for role in (execution, task):
@@ -310,12 +310,12 @@ def test_the_roles_name_every_action_and_resource(aws: Aws, stack: str, account:
     used = {":".join(one["valueFrom"].split(":")[:7]) for one in container(aws, stack)["secrets"]}
     assert secrets == used
     objects = [s["Resource"] for s in statements(aws, task) if s["Sid"] == "KeepArtifacts"]
-    assert objects == [f"arn:aws:s3:::{stack}-artifacts-{account}-{REGION}/artifacts/*"]
+    assert objects == [f"arn:aws:s3:::mlflow-{stack}-{account}-{REGION}/artifacts/*"]
     assert ("MountData" in {s["Sid"] for s in statements(aws, task)}) == ("efs" in stack)
 
 
 def test_the_generated_passwords_are_long_and_differ(aws: Aws, stack: str) -> None:
-    names = [f"{stack}/admin", *([f"{stack}/database"] if "rds" in stack else [])]
+    names = [f"mlflow/{stack}/admin", *([f"mlflow/{stack}/database"] if "rds" in stack else [])]
     values = [json.loads(aws("secretsmanager").get_secret_value(SecretId=n)["SecretString"])["password"] for n in names]
     assert all(len(value) >= 32 for value in values)
     assert len(set(values)) == len(values)
@@ -330,8 +330,8 @@ def test_the_outputs_say_what_stands(aws: Aws, stack: str, account: str) -> None
     assert written == stored
     assert stored["load_balancer_dns_name"] == load_balancer(aws, stack)["DNSName"]
     assert stored["task_definition"] == service(aws, stack)["taskDefinition"]
-    assert stored["artifact_bucket"] == f"{stack}-artifacts-{account}-{REGION}"
-    assert stored["access_log_bucket_arn"] == f"arn:aws:s3:::{stack}-logs-{account}-{REGION}"
+    assert stored["artifact_bucket"] == f"mlflow-{stack}-{account}-{REGION}"
+    assert stored["access_log_bucket_arn"] == f"arn:aws:s3:::mlflow-{stack}-{account}-{REGION}-logs"
     assert ("rds_endpoint" in stored, "efs_file_system_id" in stored) == ("rds" in stack, "efs" in stack)
     scheme = "https" if stack.endswith("public") else "http"
     assert stored["tracking_url"].startswith(f"{scheme}://")
