@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: ecs_fargate_service
 short_description: Manage an ECS service on Fargate
 description:
-  - Unlike C(community.aws.ecs_service) it compares and repairs every field that it sets - network, deployment, platform,
-    ECS Exec, tags and the rest - and takes back what nobody has asked for, as a capacity provider strategy, alarms,
+  - Unlike C(community.aws.ecs_service) it compares and repairs every field that it sets - network, deployment,
+    platform, ECS Exec, tags and the rest - and takes back what nobody has asked for, as a capacity provider strategy, alarms,
     Service Connect, service registries, volumes and VPC Lattice. It predicts in check mode, also without a cluster.
   - A service that is DRAINING when it is wanted is waited for. It starts a deployment and does not wait for its end.
   - Launch type, scheduling and deployment controller cannot be changed; a difference there is refused.
@@ -392,8 +392,8 @@ class Service:
             if time.monotonic() > self.deadline:
                 seconds = self.module.params["wait_timeout"]
                 self.module.fail_json(
-                    msg=f"The service {self.name} is still being removed (DRAINING) after {seconds} s; its name is free "
-                    "when its last task has stopped, so run again then."
+                    msg=f"The service {self.name} is still being removed (DRAINING) after {seconds} s; its name is "
+                    "free when its last task has stopped, so run again then."
                 )
             time.sleep(POLL_SECONDS)
             self.read()

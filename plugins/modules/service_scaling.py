@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: service_scaling
 short_description: Manage the autoscaling of one ECS service
 description:
-  - Holds the average CPU of the service by its number of tasks, with one scalable target and one target-tracking policy.
+  - Holds the average CPU of the service by its number of tasks, with one scalable target and one target-tracking
+    policy.
   - Unlike C(community.aws.application_autoscaling_policy) it predicts in check mode, deregisters the target, and takes
     back what nobody has asked for - further policies, scheduled actions and suspended scaling.
 options:
