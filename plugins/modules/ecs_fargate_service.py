@@ -8,8 +8,9 @@ module: ecs_fargate_service
 short_description: Manage an ECS service on Fargate
 description:
   - Unlike C(community.aws.ecs_service) it compares and repairs every field that it sets - network, deployment,
-    platform, ECS Exec, tags and the rest - and takes back what nobody has asked for, as a capacity provider strategy, alarms,
-    Service Connect, service registries, volumes and VPC Lattice. It predicts in check mode, also without a cluster.
+    platform, ECS Exec, tags and the rest - and takes back what nobody has asked for, as a capacity provider strategy,
+    alarms, Service Connect, service registries, volumes and VPC Lattice. It predicts in check mode, also without a
+    cluster.
   - A service that is DRAINING when it is wanted is waited for. It starts a deployment and does not wait for its end.
   - Launch type, scheduling and deployment controller cannot be changed; a difference there is refused.
 options:
