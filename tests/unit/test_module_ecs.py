@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from bench import moto_server
 from local import moto_server as scaling_gaps
-from tests.own_modules import REGION, Run, client, empty_aws, four_steps, load, runner, tag_list
+from tests.own_modules import REGION, Run, client, empty_aws, four_steps, load, runner
 
 ACCOUNT, STACK = "123456789012", "team-a"
 TAGS = {"Stack": STACK, "ManagedBy": "ansible"}
@@ -375,3 +375,377 @@ def test_every_revision_goes_and_those_of_other_families_stay(run: Run, ecs: Any
     assert [arn.rsplit("/")[-1] for arn in left] == [f"{STACK}-b:1", f"{STACK}-b:2"]
     # What is registered afterwards is compared with nothing.
     assert run("ecs_task_definition", **DEFINITION)["revision"] == f"{STACK}:3"
+
+
+# --- ecs_fargate_service ---------------------------------------------------------------------------------------------
+
+POOL = 3
+
+
+@pytest.fixture
+def place(run: Run) -> dict[str, list[str]]:
+    """Cluster, two revisions, subnets and groups."""
+    ec2 = client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.20.{number}.0/24")["Subnet"]["SubnetId"] for number in range(POOL)
+    ]
+    groups = [
+        ec2.create_security_group(VpcId=vpc, GroupName=f"g{number}", Description="x")["GroupId"]
+        for number in range(POOL)
+    ]
+    run("ecs_fargate_cluster", name=STACK)
+    for cpu in (512, 1024):
+        run("ecs_task_definition", **{**DEFINITION, "cpu": cpu})
+    return {"subnets": subnets, "groups": groups}
+
+
+@pytest.fixture
+def wanted(place: dict[str, list[str]]) -> dict[str, Any]:
+    """Parameters of a service."""
+    balancer = {"target_group_arn": "arn:aws:tg/a", "container_name": "mlflow", "container_port": 5000}
+    return {
+        "name": STACK,
+        "cluster": STACK,
+        "task_definition": f"{STACK}:1",
+        "desired_count": 1,
+        "subnet_ids": place["subnets"][:2],
+        "security_group_ids": place["groups"][:1],
+        "load_balancers": [balancer],
+        "health_check_grace_period": 180,
+        "propagate_tags": "SERVICE",
+        "tags": TAGS,
+    }
+
+
+def service_of(ecs: Any) -> dict[str, Any]:
+    (found,) = ecs.describe_services(cluster=STACK, services=[STACK], include=["TAGS"])["services"]
+    return {**found, "tags": tags_of(found["tags"])}
+
+
+def settled(service: dict[str, Any]) -> dict[str, Any]:
+    """A service without what AWS draws and counts."""
+    restless = ("createdAt", "deployments", "events", "pendingCount", "runningCount")
+    left = {key: value for key, value in service.items() if key not in restless and value != []}
+    for name in ("subnets", "securityGroups"):
+        left["networkConfiguration"]["awsvpcConfiguration"][name].sort()
+    return left
+
+
+def test_a_service_four_steps(run: Run, ecs: Any, wanted: dict[str, Any]) -> None:
+    made = four_steps(run, "ecs_fargate_service", **wanted)
+    assert made.writes == ["CreateService"]
+    found = service_of(ecs)
+    assert (made["service_arn"], made["status"]) == (found["serviceArn"], "ACTIVE")
+    assert (found["launchType"], found["platformVersion"], found["desiredCount"]) == ("FARGATE", "1.4.0", 1)
+    assert found["networkConfiguration"]["awsvpcConfiguration"] == {
+        "subnets": sorted(wanted["subnet_ids"]),
+        "securityGroups": wanted["security_group_ids"],
+        "assignPublicIp": "DISABLED",
+    }
+    assert found["deploymentConfiguration"] == {
+        "minimumHealthyPercent": 100,
+        "maximumPercent": 200,
+        "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+    }
+    assert found["loadBalancers"] == [
+        {"targetGroupArn": "arn:aws:tg/a", "containerName": "mlflow", "containerPort": 5000}
+    ]
+    assert (found["healthCheckGracePeriodSeconds"], found["propagateTags"]) == (180, "SERVICE")
+    assert (found["enableExecuteCommand"], found["enableECSManagedTags"]) == (False, False)
+    assert found["tags"] == TAGS
+    assert run("ecs_fargate_service", **wanted).calls == ["DescribeServices"]
+    # The order of lists that are sets does not count.
+    turned = {**wanted, "subnet_ids": wanted["subnet_ids"][::-1]}
+    assert run("ecs_fargate_service", **turned)["changed"] is False
+    gone = four_steps(run, "ecs_fargate_service", name=STACK, cluster=STACK, force=True, state="absent")
+    assert (gone.writes, gone["service_arn"], gone["status"]) == (["DeleteService"], None, None)
+    # One that is INACTIVE does not count.
+    assert four_steps(run, "ecs_fargate_service", **wanted).writes == ["CreateService"]
+
+
+def test_without_a_cluster_a_check_predicts_and_a_removal_has_nothing_to_do(run: Run) -> None:
+    asked = {
+        "name": STACK,
+        "cluster": STACK,
+        "task_definition": f"{STACK}:1",
+        "desired_count": 1,
+        "subnet_ids": ["subnet-1"],
+        "security_group_ids": ["sg-1"],
+    }
+    said = run("ecs_fargate_service", check=True, **asked)
+    assert (said["changed"], said["service_arn"], said.writes) == (True, None, [])
+    assert run("ecs_fargate_service", name=STACK, cluster=STACK, state="absent")["changed"] is False
+    assert run("ecs_fargate_service", **asked)["msg"].startswith("Could not create the service team-a: ")
+
+
+AWSVPC = "awsvpcConfiguration"
+BREAKER_OFF = {"deploymentCircuitBreaker": {"enable": False, "rollback": False}}
+BY_HAND: dict[str, dict[str, Any]] = {
+    "revision": {"taskDefinition": f"{STACK}:2"},
+    "more tasks": {"desiredCount": 7},
+    "no task": {"desiredCount": 0},
+    "public address": {"networkConfiguration": {AWSVPC: {"assignPublicIp": "ENABLED"}}},
+    "another group": {"networkConfiguration": {AWSVPC: {"securityGroups": [1]}}},
+    "one more group": {"networkConfiguration": {AWSVPC: {"securityGroups": [0, 1]}}},
+    "another subnet": {"networkConfiguration": {AWSVPC: {"subnets": [0, 2]}}},
+    "one subnet less": {"networkConfiguration": {AWSVPC: {"subnets": [0]}}},
+    "breaker off": {"deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100, **BREAKER_OFF}},
+    "percents": {"deploymentConfiguration": {"maximumPercent": 150, "minimumHealthyPercent": 50, **BREAKER_OFF}},
+    "platform": {"platformVersion": "LATEST"},
+    "exec": {"enableExecuteCommand": True},
+    "managed tags": {"enableECSManagedTags": True},
+    "propagation": {"propagateTags": "TASK_DEFINITION"},
+    "grace": {"healthCheckGracePeriodSeconds": 7},
+    "rebalancing": {"availabilityZoneRebalancing": "ENABLED"},
+    "target group": {
+        "loadBalancers": [{"targetGroupArn": "arn:aws:tg/b", "containerName": "mlflow", "containerPort": 5000}]
+    },
+    "no target group": {"loadBalancers": []},
+    "registry": {"serviceRegistries": [{"registryArn": "arn:aws:servicediscovery:eu-west-1:1:service/srv-1"}]},
+    "service connect": {"serviceConnectConfiguration": {"enabled": True, "namespace": "x"}},
+    "spot": {"capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]},
+    "lattice": {
+        "vpcLatticeConfigurations": [{"roleArn": "arn:r", "targetGroupArn": "arn:aws:vl/x", "portName": "web"}]
+    },
+    "alarms": {
+        "deploymentConfiguration": {
+            "maximumPercent": 200,
+            "minimumHealthyPercent": 100,
+            "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+            "alarms": {"alarmNames": ["mine"], "enable": True, "rollback": False},
+        }
+    },
+}
+
+
+def filled(change: dict[str, Any], place: dict[str, list[str]]) -> dict[str, Any]:
+    """`change` with numbers in place of subnets and groups replaced by these, and the rest of a network filled in."""
+    if "networkConfiguration" not in change:
+        return change
+    asked = {"subnets": [0, 1], "securityGroups": [0], "assignPublicIp": "DISABLED"}
+    asked |= change["networkConfiguration"][AWSVPC]
+    names = {"subnets": "subnets", "securityGroups": "groups"}
+    network = {key: [place[names[key]][at] for at in value] if key in names else value for key, value in asked.items()}
+    return {"networkConfiguration": {AWSVPC: network}}
+
+
+@pytest.mark.parametrize("what", BY_HAND)
+def test_what_was_changed_by_hand_is_set_back(
+    run: Run, ecs: Any, wanted: dict[str, Any], place: dict[str, list[str]], what: str
+) -> None:
+    run("ecs_fargate_service", **wanted)
+    before = settled(service_of(ecs))
+    ecs.update_service(cluster=STACK, service=STACK, **filled(BY_HAND[what], place))
+    updates: list[dict[str, Any]] = []
+    mended = four_steps(run, "ecs_fargate_service", **wanted)
+    assert mended.writes == ["UpdateService"]
+    after = settled(service_of(ecs))
+    if what == "alarms":
+        assert after["deploymentConfiguration"].pop("alarms") == {"alarmNames": [], "enable": False, "rollback": False}
+    assert after == before
+    (deployment,) = service_of(ecs)["deployments"]
+    assert not (deployment.get("serviceConnectConfiguration") or {}).get("enabled")
+    assert not deployment.get("vpcLatticeConfigurations")
+
+
+def test_tags_are_exact_and_set_before_tasks_start(run: Run, ecs: Any, wanted: dict[str, Any]) -> None:
+    arn = run("ecs_fargate_service", **wanted)["service_arn"]
+    ecs.tag_resource(resourceArn=arn, tags=[{"key": "Extra", "value": "x"}, {"key": "ManagedBy", "value": "hand"}])
+    ecs.update_service(cluster=STACK, service=STACK, desiredCount=4)
+    mended = four_steps(run, "ecs_fargate_service", **wanted)
+    assert mended.writes == ["TagResource", "UntagResource", "UpdateService"]
+    assert service_of(ecs)["tags"] == TAGS
+
+
+@pytest.mark.parametrize(
+    ("standing", "maximum", "expected"), [(3, 4, 3), (9, 4, 4), (0, 4, 2), (3, None, 2), (3, 2, 2), (2, 4, 2)]
+)
+def test_a_number_between_both_bounds_stays(
+    run: Run, ecs: Any, wanted: dict[str, Any], standing: int, maximum: int | None, expected: int
+) -> None:
+    asked = {**wanted, "desired_count": 2, "maximum_count": maximum}
+    run("ecs_fargate_service", **asked)
+    assert service_of(ecs)["desiredCount"] == 2
+    ecs.update_service(cluster=STACK, service=STACK, desiredCount=standing)
+    assert run("ecs_fargate_service", **asked)["changed"] is (standing != expected)
+    assert service_of(ecs)["desiredCount"] == expected
+
+
+def test_tasks_are_replaced_where_only_a_start_decides(run: Run, wanted: dict[str, Any], stubs: dict[str, Any]) -> None:
+    run("ecs_fargate_service", **wanted)
+    updates: list[dict[str, Any]] = []
+
+    def update(**request: Any) -> Any:
+        updates.append(request)
+        return {"service": {"serviceArn": "arn:x", "status": "ACTIVE"}}
+
+    stubs["UpdateService"] = update
+    for changes in ({"enable_execute_command": True}, {"desired_count": 2}):
+        run("ecs_fargate_service", **{**wanted, **changes})
+    names = {"cluster": STACK, "service": STACK}
+    assert updates == [
+        {**names, "enableExecuteCommand": True, "forceNewDeployment": True},
+        {**names, "desiredCount": 2},
+    ]
+
+
+def test_what_cannot_be_changed_is_refused(run: Run, ecs: Any, wanted: dict[str, Any]) -> None:
+    network = {AWSVPC: {"subnets": wanted["subnet_ids"], "securityGroups": wanted["security_group_ids"]}}
+    ecs.create_service(
+        cluster=STACK,
+        serviceName=STACK,
+        taskDefinition=f"{STACK}:1",
+        desiredCount=1,
+        launchType="EC2",
+        networkConfiguration=network,
+    )
+    for check in (True, False):
+        refused = run("ecs_fargate_service", check=check, **wanted)
+        assert refused["msg"] == (
+            "The service team-a has launchType EC2 instead of FARGATE, which cannot be changed; delete the service, "
+            "then run again."
+        )
+        assert refused.writes == []
+
+
+def test_a_lost_answer_makes_one_service(run: Run, ecs: Any, wanted: dict[str, Any], stubs: dict[str, Any]) -> None:
+    tokens = []
+
+    def make(**request: Any) -> Any:
+        tokens.append(request.pop("clientToken"))
+        stubs.clear()
+        ecs.create_service(**request)
+        raise ReadTimeoutError(endpoint_url="ecs")
+
+    stubs["CreateService"] = make
+    made = run("ecs_fargate_service", **wanted)
+    assert made.get("service_arn") == service_of(ecs)["serviceArn"], made
+    assert (made["changed"], len(tokens)) == (True, 1)
+    assert run("ecs_fargate_service", **wanted)["changed"] is False
+
+
+def test_what_a_new_account_does_not_know_is_waited_for(
+    run: Run, wanted: dict[str, Any], stubs: dict[str, Any]
+) -> None:
+    asked = []
+
+    def make(**request: Any) -> Any:
+        asked.append(request)
+        if len(asked) < 3:
+            raise refusal(
+                "InvalidParameterException",
+                "Unable to assume the service linked role. Please verify that the ECS service linked role exists.",
+            )
+        return {"service": {"serviceArn": "arn:x", "status": "ACTIVE"}}
+
+    stubs["CreateService"] = make
+    assert run("ecs_fargate_service", **wanted)["service_arn"] == "arn:x"
+    assert len(asked) == 3
+    asked.clear()
+    refused = run("ecs_fargate_service", **wanted, wait_timeout=-1)
+    assert refused["msg"].startswith("Could not create the service team-a: Unable to assume the service linked role.")
+    assert len(asked) == 1
+
+
+def test_a_draining_service_is_waited_for(run: Run, ecs: Any, wanted: dict[str, Any]) -> None:
+    run("ecs_fargate_service", **wanted)
+    service = backend().services[f"{STACK}:{STACK}"]
+    service.status = "DRAINING"
+    absent = run("ecs_fargate_service", name=STACK, cluster=STACK, state="absent")
+    assert (absent["changed"], absent["status"]) == (False, "DRAINING")
+    assert run("ecs_fargate_service", check=True, **wanted)["changed"] is True
+    refused = run("ecs_fargate_service", **wanted, wait_timeout=-1)
+    assert refused["msg"].startswith("The service team-a is still being removed (DRAINING) after -1 s;")
+    assert refused.writes == []
+
+
+def test_a_service_that_has_drained_meanwhile_is_made_again(
+    run: Run, ecs: Any, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("ecs_fargate_service", **wanted)
+    service = backend().services[f"{STACK}:{STACK}"]
+    service.status = "DRAINING"
+    monkeypatch.setattr("time.sleep", lambda _: setattr(service, "status", "INACTIVE"))
+    assert run("ecs_fargate_service", **wanted).writes == ["CreateService"]
+    assert service_of(ecs)["status"] == "ACTIVE"
+
+
+# --- service_scaling -------------------------------------------------------------------------------------------------
+
+RESOURCE = f"service/{STACK}/{STACK}"
+TARGET = {"ServiceNamespace": "ecs", "ResourceId": RESOURCE, "ScalableDimension": "ecs:service:DesiredCount"}
+SCALED: dict[str, Any] = {
+    "cluster": STACK,
+    "service": STACK,
+    "minimum": 1,
+    "maximum": 4,
+    "cpu_target": 60,
+    "tags": TAGS,
+}
+
+
+@pytest.fixture
+def scaling() -> Any:
+    return client("application-autoscaling")
+
+
+def add_by_hand(scaling: Any) -> None:
+    """A further policy, a scheduled action and other tags on a target that stands."""
+    scaling.put_scaling_policy(
+        PolicyName="foreign",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 5.0,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "ECSServiceAverageMemoryUtilization"},
+        },
+        **TARGET,
+    )
+    scaling.put_scheduled_action(
+        ScheduledActionName="night", Schedule="cron(0 1 * * ? *)", ScalableTargetAction={"MinCapacity": 0}, **TARGET
+    )
+
+
+def left(scaling: Any) -> tuple[list[str], list[str]]:
+    """(names of the policies, names of the scheduled actions) of the service."""
+    policies = scaling.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"]
+    actions = scaling.describe_scheduled_actions(ServiceNamespace="ecs")["ScheduledActions"]
+    return [one["PolicyName"] for one in policies], [one["ScheduledActionName"] for one in actions]
+
+
+def test_what_others_added_to_the_scaling_goes(run: Run, scaling: Any, wanted: dict[str, Any]) -> None:
+    run("ecs_fargate_service", **wanted)
+    made = four_steps(run, "service_scaling", **SCALED)
+    assert made.writes == ["RegisterScalableTarget", "PutScalingPolicy"]
+    (target,) = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"]
+    arn = target["ScalableTargetARN"]
+    assert scaling.list_tags_for_resource(ResourceARN=arn)["Tags"] == TAGS
+    add_by_hand(scaling)
+    scaling.tag_resource(ResourceARN=arn, Tags={"Extra": "x", "Stack": "other"})
+    mended = four_steps(run, "service_scaling", **SCALED)
+    assert mended.writes == ["DeleteScheduledAction", "DeleteScalingPolicy", "TagResource", "UntagResource"]
+    assert left(scaling) == (["cpu"], [])
+    assert scaling.list_tags_for_resource(ResourceARN=arn)["Tags"] == TAGS
+
+
+def test_a_suspended_scaling_goes_on(run: Run, scaling: Any, wanted: dict[str, Any]) -> None:
+    run("ecs_fargate_service", **wanted)
+    run("service_scaling", **SCALED)
+    scaling.register_scalable_target(
+        **TARGET, MinCapacity=1, MaxCapacity=4, SuspendedState={"DynamicScalingInSuspended": True}
+    )
+    assert four_steps(run, "service_scaling", **SCALED).writes == ["RegisterScalableTarget"]
+    (target,) = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"]
+    assert not any(target["SuspendedState"].values())
+
+
+def test_a_target_registered_by_hand_goes_with_all_it_has(run: Run, scaling: Any, wanted: dict[str, Any]) -> None:
+    run("ecs_fargate_service", **wanted)
+    absent = {"cluster": STACK, "service": STACK, "state": "absent"}
+    assert run("service_scaling", **absent).calls == ["DescribeScalableTargets"]
+    scaling.register_scalable_target(**TARGET, MinCapacity=3, MaxCapacity=9)
+    add_by_hand(scaling)
+    gone = four_steps(run, "service_scaling", **absent)
+    assert gone.writes == ["DeleteScheduledAction", "DeleteScalingPolicy", "DeregisterScalableTarget"]
+    assert scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"] == []
+    assert left(scaling) == ([], [])
