@@ -210,10 +210,10 @@ class Listeners:
                 ListenerArn=arn, Certificates=[{"CertificateArn": certificate} for certificate in surplus]
             )
         if self._of_itself(before) != self._of_itself(after):
-            off = (
-                {"MutualAuthentication": {"Mode": "off"}} if before.get("mutual_authentication", "off") != "off" else {}
-            )
-            self.elb.modify_listener(ListenerArn=arn, **listener, **(off if after["protocol"] == "HTTPS" else {}))
+            request = dict(listener)
+            if after["protocol"] == "HTTPS" and before.get("mutual_authentication", "off") != "off":
+                request["MutualAuthentication"] = {"Mode": "off"}
+            self.elb.modify_listener(ListenerArn=arn, **request)
         for rule in before["rules"]:
             self.elb.delete_rule(RuleArn=rule)
         setting, _ = tag_changes(before["attributes"], after["attributes"])
