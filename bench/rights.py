@@ -14,11 +14,9 @@ FIRST = {
 ON = {
     "mlflow_egress": "nat_per_az",
     "mlflow_flow_logs": True,
-    "mlflow_access_logs": True,
     "mlflow_capacity_max": 3,
     "mlflow_log_retention_days": 7,
     "mlflow_tags": {"Team": "a"},
-    "mlflow_exposure": "internal",
 }
 GONE = {"mlflow_keep_artifacts": False, "mlflow_final_snapshot": True}
 

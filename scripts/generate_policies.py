@@ -148,7 +148,7 @@ EC2_CREATES = (
     "|CreateSubnet|CreateVpc|CreateVpcEndpoint"
 )
 SCOPES = (
-    Scope("image", "FindImages", r"sts:GetCallerIdentity|ecr:GetAuthorizationToken|inspector2:\w+"),
+    Scope("image", "FindImages", r"sts:GetCallerIdentity|ecr:(GetAuthorizationToken|DescribeRepositories)|inspector2:\w+"),
     Scope("image", "KeepImages", r"ecr:\w+", "arn:*:ecr:*:*:repository/*", rest=True),
     Scope("network", "ReadNetwork", rf"ec2:{READS}"),
     Scope("network", "CreateNetwork", rf"ec2:({EC2_CREATES})", condition=WITH_TAGS),
@@ -183,7 +183,9 @@ SCOPES = (
     Scope("service", "AlarmsOfScaling", r"cloudwatch:\w+", "arn:*:cloudwatch:*:*:alarm:TargetTracking-*", rest=True),
     Scope("storage", "Buckets", r"s3:\w+", ["arn:*:s3:::mlflow-*"]),
     Scope("storage", "ReadLogGroups", r"logs:DescribeLogGroups"),
-    Scope("storage", "LogGroups", r"logs:\w+", "arn:*:logs:*:*:log-group:/mlflow/*", rest=True),
+    # RDS names the groups that it writes to.
+    Scope("storage", "LogGroups", r"logs:\w+",
+          ["arn:*:logs:*:*:log-group:/mlflow/*", "arn:*:logs:*:*:log-group:/aws/rds/instance/*"], rest=True),
     # No run reads the key that signs forms.
     Scope("storage", "Logins", r"secretsmanager:GetSecretValue",
           ["arn:*:secretsmanager:*:*:secret:mlflow/*/admin-*", "arn:*:secretsmanager:*:*:secret:mlflow/*/database-*"]),
@@ -326,7 +328,11 @@ def characters(text: str) -> int:
 
 def files() -> dict[Path, str]:
     """The text of each file that this script writes."""
-    return {FOLDER / f"{area}.json": text_of(document) for area, document in policies(rights()).items()}
+    documents = policies(rights())
+    older = [dict(one) for one in documents["storage"]["Statement"] if one["Sid"] == "Buckets"]
+    older[0]["Resource"] = "arn:*:s3:::*-artifacts-*"
+    written = {FOLDER / f"{area}.json": text_of(document) for area, document in documents.items()}
+    return {**written, FOLDER.parent / "deployer-older.json": text_of({"Version": "2012-10-17", "Statement": older})}
 
 
 def record() -> None:
