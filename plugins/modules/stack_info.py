@@ -114,8 +114,8 @@ stack:
         security_group_id: sg-0a1b2c3d4e5f60718
     s3_artifacts:
       description:
-        - The buckets C(mlflow-<stack>-<account>-<region>) and C(mlflow-<stack>-<account>-<region>-logs). A bucket cannot
-          be renamed, so the artifacts stay in the one that the last run has published in SSM; C(bucket_name) is its
+        - The buckets C(mlflow-<stack>-<account>-<region>) and C(mlflow-<stack>-<account>-<region>-logs). A bucket
+          cannot be renamed, so the artifacts stay in the one that the last run has published; C(bucket_name) is its
           name, also where there is none yet.
       type: dict
       returned: when asked for
@@ -331,7 +331,9 @@ class Reader:
 
     def s3_artifacts(self) -> Part:
         """Return the artifact bucket, the log bucket, and the name that the first has or is to get."""
-        part: Part = {"bucket_name": self._published("artifact_bucket") or self.bucket_name("artifacts", self._account())}
+        part: Part = {
+            "bucket_name": self._published("artifact_bucket") or self.bucket_name("artifacts", self._account())
+        }
         names = {"bucket": part["bucket_name"], "log_bucket": self.bucket_name("logs", self._account())}
         for key, bucket in names.items():
             stands = found(
