@@ -276,6 +276,8 @@ SCOPES = (
         },
     ),
     Scope("roles", "InstanceProfilesOfRoles", r"iam:RemoveRoleFromInstanceProfile", "arn:*:iam::*:instance-profile/*"),
+    # AWS knows no path of a role that is not there, and answers whether it is only who may read it.
+    Scope("roles", "FindRoles", r"iam:GetRole", ["arn:*:iam::*:role/mlflow/*", "arn:*:iam::*:role/mlflow-*"]),
     Scope("roles", "Roles", r"iam:\w+", "arn:*:iam::*:role/mlflow/*", rest=True),
 )
 

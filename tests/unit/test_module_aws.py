@@ -85,6 +85,7 @@ VALID = {
     "file_system_id": r"fs-[0-9a-f]{17}",
     "access_point_id": r"fsap-[0-9a-f]{17}",
     "bucket": r"mlflow-team-a-123456789012-eu-west-1",
+    "bucket_name": r"mlflow-team-a-123456789012-eu-west-1",
     "log_bucket": r"mlflow-team-a-123456789012-eu-west-1-logs",
     "load_balancer_name": r"team-a",
     "load_balancer_dns_name": r"[a-z0-9.-]+",
@@ -101,6 +102,8 @@ def test_stack_info_says_null_for_what_is_missing(run: Run, part: str) -> None:
     assert answer["changed"] is False
     assert answer.writes == []
     values = answer["stack"][part]
+    # The name that it is to get.
+    assert values.pop("bucket_name", "mlflow-team-a-123456789012-eu-west-1") == "mlflow-team-a-123456789012-eu-west-1"
     empty = {key for key, value in values.items() if value is None or value == []}
     assert {key for key, value in values.items() if value not in (None, [], False)} == set()
     assert answer["missing"] == [f"{part}.{key}" for key in values if key in empty]
