@@ -501,3 +501,12 @@ def test_nat_gateway_takes_up_the_address_of_an_interrupted_run(run: Run) -> Non
     )
     answer = run("nat_gateway", name="team-a-nat-a", subnet_id=subnet)
     assert (answer["allocation_id"], answer.writes) == (left["AllocationId"], ["CreateNatGateway"])
+
+
+def test_the_artifact_bucket_is_the_one_that_was_published(run: Run) -> None:
+    older = f"{STACK}-artifacts-123456789012-{REGION}"
+    client("ssm").put_parameter(Name=f"/mlflow/{STACK}/artifact_bucket", Value=older, Type="String")
+    assert run("stack_info", name=STACK, parts=["s3_artifacts"])["stack"]["s3_artifacts"]["bucket_name"] == older
+    client("s3").create_bucket(Bucket=older, CreateBucketConfiguration={"LocationConstraint": REGION})
+    found = run("stack_info", name=STACK, parts=["s3_artifacts"])["stack"]["s3_artifacts"]
+    assert (found["bucket"], found["bucket_arn"], found["log_bucket"]) == (older, f"arn:aws:s3:::{older}", None)

@@ -166,6 +166,7 @@ def test_a_stack_of_older_code_is_refused_until_it_has_been_moved(run: Run, refu
         "once, which keeps their values and the artifacts (docs/upgrading.md)."
     )
     assert answer.writes == []
+    assert "msg" not in run("stack_check", **SETTINGS, refuse=refuse, moved=True)
     for use in ("admin", "database"):
         value = f"{arn}mlflow/{STACK}/{use}-AbCdEf"
         ssm.put_parameter(Name=f"/mlflow/{STACK}/{use}_secret_arn", Value=value, Type="String", Overwrite=True)
