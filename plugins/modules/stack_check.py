@@ -9,6 +9,7 @@ short_description: Check settings against the stack that exists and the account'
 description:
   - Compares the settings that AWS cannot change with the resources that exist, and fails with one sentence for each
     difference. It runs before the first change, so a run that is refused has changed nothing.
+  - Refuses a stack whose published outputs in SSM name its secrets as older code did, until it has been moved.
   - Chooses the two availability zones. A stack that exists keeps its zones; a new one gets those that are named, or the
     first two of the account.
 options:
@@ -44,9 +45,13 @@ options:
     type: str
     default: ""
   refuse:
-    description: Whether a difference fails the module. Without it, only the zones are chosen.
+    description: Whether a difference fails the module. Without it, only a stack that has to be moved does.
     type: bool
     default: true
+  moved:
+    description: Whether this run moves a stack of older code, so that it is not refused for that.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -146,9 +151,16 @@ class Account:
         systems = self.clients["efs"].describe_file_systems(CreationToken=self.stack)["FileSystems"]
         return any(each["LifeCycleState"] not in ("deleting", "deleted") for each in systems)
 
+    def older(self) -> list[str]:
+        """Names of the secrets that the last run has published with a name of older code."""
+        names = [f"/mlflow/{self.stack}/{use}_secret_arn" for use in ("admin", "database")]
+        published = self.clients["ssm"].get_parameters(Names=names)["Parameters"]
+        secrets = sorted(each["Value"].rpartition(":secret:")[2] for each in published)
+        return [secret for secret in secrets if secret.startswith(f"{self.stack}/")]
+
     def read(self) -> dict[str, Any]:
-        """All of it, read side by side: {zones, network, scheme, engine, file_system}."""
-        reads = ("zones", "network", "scheme", "engine", "file_system")
+        """All of it, read side by side: {zones, network, scheme, engine, file_system, older}."""
+        reads = ("zones", "network", "scheme", "engine", "file_system", "older")
         with ThreadPoolExecutor(max_workers=len(reads)) as pool:
             waiting = {name: pool.submit(getattr(self, name)) for name in reads}
             return {name: future.result() for name, future in waiting.items()}
@@ -248,6 +260,16 @@ def scheme_refusals(params: dict[str, Any], there: dict[str, Any]) -> list[str]:
     ]
 
 
+def older_refusals(there: dict[str, Any]) -> list[str]:
+    """The sentence on a stack that older code has made."""
+    if not there["older"]:
+        return []
+    return [
+        f"its secrets have names of older code ({', '.join(there['older'])}); run playbooks/move.yml once, which keeps "
+        "their values and the artifacts (docs/upgrading.md)."
+    ]
+
+
 def refusals(params: dict[str, Any], there: dict[str, Any]) -> list[str]:
     """Every sentence on what AWS cannot change."""
     checks = (zone_refusals, range_refusals, storage_refusals, scheme_refusals)
@@ -266,15 +288,20 @@ def main() -> None:
             "availability_zones": {"type": "list", "elements": "str", "default": []},
             "engine_version": {"type": "str", "default": ""},
             "refuse": {"type": "bool", "default": True},
+            "moved": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    account = Account(module.params["name"], {name: module.client(name) for name in ("ec2", "elbv2", "rds", "efs")})
+    account = Account(
+        module.params["name"], {name: module.client(name) for name in ("ec2", "elbv2", "rds", "efs", "ssm")}
+    )
     try:
         there = account.read()
     except (ClientError, BotoCoreError) as error:
         module.fail_json(msg=f"Could not read what exists of {account.stack}: {reason(error)}.")
-    sentences = refusals(module.params, there) if module.params["refuse"] else []
+    sentences = [] if module.params["moved"] else older_refusals(there)
+    if module.params["refuse"]:
+        sentences += refusals(module.params, there)
     if sentences:
         module.fail_json(
             msg="\n".join([f"{account.stack} cannot be changed like that; nothing was changed:", *sentences])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plugins.filter import ecs_service, network, rds
+from plugins.filter import ecs_service, network
 
 SUBNETS = [
     {"tier": "public", "cidr": "10.0.0.0/24", "az": "a"},
@@ -88,23 +88,6 @@ def test_a_secrets_key_is_cut_off_its_arn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "bounds", "expected"),
-    [
-        ({"autoscaled": False, "desired_count": 7}, (1, 4), 1),
-        ({"autoscaled": True, "desired_count": 3}, (1, 4), 3),
-        ({"autoscaled": True, "desired_count": 9}, (1, 4), 4),
-        ({"autoscaled": True, "desired_count": 0}, (2, 4), 2),
-        ({"autoscaled": True, "desired_count": 3}, (2, 2), 2),
-        ({"autoscaled": None, "desired_count": None}, (2, 4), 2),
-    ],
-)
-def test_what_target_tracking_chose_is_kept_within_its_bounds(
-    service: dict[str, object], bounds: tuple[int, int], expected: int
-) -> None:
-    assert ecs_service.desired_count(service, *bounds) == expected
-
-
-@pytest.mark.parametrize(
     ("image", "expected"),
     [
         (
@@ -121,21 +104,3 @@ def test_what_target_tracking_chose_is_kept_within_its_bounds(
 )
 def test_only_an_image_in_ecr_needs_a_right_to_be_pulled(image: str, expected: str | None) -> None:
     assert ecs_service.image_arn(image, "aws") == expected
-
-
-@pytest.mark.parametrize(
-    ("wanted", "standing", "expected"),
-    [
-        ("16", None, "16"),
-        ("16", "16.4", "16.4"),
-        ("16", "16", "16"),
-        ("16.4", "16.4", "16.4"),
-        ("16.6", "16.4", "16.6"),
-        ("16.4", "16.10", "16.10"),
-        ("16.10", "16.9", "16.10"),
-        ("17", "16.4", "17"),
-        ("1", "16.4", "1"),
-    ],
-)
-def test_a_minor_version_that_rds_chose_is_kept(wanted: str, standing: str | None, expected: str) -> None:
-    assert rds.kept_version(wanted, standing) == expected

@@ -147,22 +147,6 @@ def test_nothing_outside_local_asks_whether_it_is_local() -> None:
     assert not words.search((ROOT / "site.yml").read_text())
 
 
-def test_the_deployer_has_no_wildcard_action_and_passes_only_its_own_roles() -> None:
-    statements = json.loads((ROOT / "policies/deployer.json").read_text())["Statement"]
-    listed = [s["Action"] if isinstance(s["Action"], list) else [s["Action"]] for s in statements]
-    actions = [action for some in listed for action in some]
-    assert not [action for action in actions if "*" in action]
-    assert len(actions) == len(set(actions))
-    (passing,) = [statement for statement in statements if statement["Action"] == "iam:PassRole"]
-    assert "*" not in passing["Resource"]
-    assert passing["Condition"]["StringEquals"]["iam:PassedToService"]
-
-
-def test_the_deployers_policy_fits_into_a_role() -> None:
-    text = json.dumps(json.loads((ROOT / "policies/deployer.json").read_text()), separators=(",", ":"))
-    assert len(text) <= 10240
-
-
 def test_requirements_yml_names_the_collections_that_are_brought_along() -> None:
     named = {each["name"]: each["version"] for each in load("requirements.yml")["collections"]}
     text = "".join(path.read_text() for path in ROOT.glob("roles/*/tasks/*.yml"))
