@@ -77,9 +77,9 @@ IDENTITY = (
     ("Key",),
     ("key",),
     ("name",),
-    ("RoleName",),
     ("InstanceProfileName",),
     ("PolicyName",),
+    ("RoleName",),
     ("DBInstanceIdentifier",),
     ("DBParameterGroupName",),
     ("DBSubnetGroupName",),
@@ -150,7 +150,7 @@ OWN = (
     Own(r".*/(InstanceCreateTime|CertificateDetails/.*|CreatedDate|CreationTimestamp)", "a date"),
 )
 # AWS lists every attribute of them, so that one that was not there is one that AWS has added.
-ATTRIBUTES = re.compile(r"alb/\w*attributes\[\]/Attributes\[\]/(Key|Value)")
+ATTRIBUTES = re.compile(r"alb/\w+\[\]/Attributes\[\]")
 # Who pushes an image only adds a tag to the repository; the one that runs is named by its digest.
 PUSHED = re.compile(r"ecr_image/images\[\]/(imageTag|imageDigest)")
 
@@ -222,11 +222,11 @@ def _walk(found: Fields, path: str, key: str, value: Any) -> None:
     if isinstance(value, str) and value.startswith("{"):
         value = _parsed(value)
     if isinstance(value, dict):
-        for name, item in _unsecret(value).items():
+        for name, item in value.items():
             _walk(found, f"{path}/{name}", name, item)
     elif isinstance(value, list):
         for name, item in _items(key, value):
-            _walk(found, f"{path}[{name}]", key, item)
+            _walk(found, f"{path}[{name}]", key, _of_pair(item))
     elif value is not None:
         found[path] = value
 
@@ -239,14 +239,16 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _unsecret(value: dict[str, Any]) -> dict[str, Any]:
-    """An environment variable that may hold a secret, with a digest in place of its value."""
-    if set(value) == {"name", "value"} and SECRET.search(str(value["name"])):
-        return {
-            "name": value["name"],
-            "value": f"sha256:{hashlib.sha256(str(value['value']).encode()).hexdigest()[:12]}",
-        }
-    return value
+def _of_pair(item: Any) -> Any:
+    """The value of a tag, an attribute or a variable, which its list knows by its name; any other item as it is."""
+    if not isinstance(item, dict) or len(item) != 2:
+        return item
+    lower = {key.lower(): value for key, value in item.items()}
+    if not ({*lower} == {"key", "value"} or {*item} == {"name", "value"}):
+        return item
+    # A variable of a container may hold a secret: its digest tells as well whether it is another.
+    secret = "name" in item and SECRET.search(str(item["name"]))
+    return f"sha256:{hashlib.sha256(str(lower['value']).encode()).hexdigest()[:12]}" if secret else lower["value"]
 
 
 def _items(key: str, values: list[Any]) -> Iterator[tuple[str, Any]]:
@@ -254,6 +256,9 @@ def _items(key: str, values: list[Any]) -> Iterator[tuple[str, Any]]:
     names = [_identity(key, value) for value in values]
     if len({*names}) < len(names):
         names = [_content(value) for value in values]
+    elif len(names) == 1 and names == [_content(values[0])] and isinstance(values[0], dict):
+        # The one item of a list stays the same item whatever changes in it.
+        names = ["1"]
     # A path is taken apart by its brackets.
     yield from ((name.replace("[", "(").replace("]", ")"), value) for name, value in zip(names, values, strict=True))
 
@@ -403,7 +408,7 @@ def _line(part: str, path: str, change: Change, before: set[str], after: set[str
     lacking = before if change.was is None else after if change.now is None else None
     whole = next((each for each in _prefixes(path) if each not in lacking), None) if lacking is not None else None
     shown = (whole or path).removeprefix(f"{part}/").removeprefix(part)
-    if whole:
+    if whole and (whole != path or path.endswith(f"[{change.was or change.now}]")):
         was, now = ("absent", "present") if change.was is None else ("present", "absent")
     else:
         was, now = _shown(change.was), _shown(change.now)

@@ -331,7 +331,9 @@ class Reader:
         groups = answer.get("DBParameterGroups", [])
         return {
             "groups": groups,
-            "tags": [self._database_tags(group["DBParameterGroupArn"]) for group in groups],
+            "tags": {
+                group["DBParameterGroupName"]: self._database_tags(group["DBParameterGroupArn"]) for group in groups
+            },
             "set": self.ask("rds", "describe_db_parameters", DBParameterGroupName=name, Source="user").get(
                 "Parameters"
             ),
@@ -401,41 +403,44 @@ class Reader:
         for balancer in balancers:
             # Made a moment ago it is being provisioned; no task reads it or waits for it.
             balancer.pop("State", None)
-        arns = [balancer["LoadBalancerArn"] for balancer in balancers]
-        group_arns = [group["TargetGroupArn"] for group in groups]
+        of_balancers = {balancer["LoadBalancerArn"]: balancer for balancer in balancers}
+        of_groups = {group["TargetGroupArn"]: group for group in groups}
         found = self.together(
-            {
-                "attributes": lambda: [
-                    self.ask("elbv2", "describe_load_balancer_attributes", LoadBalancerArn=arn) for arn in arns
-                ],
-                "group_attributes": lambda: [
-                    self.ask("elbv2", "describe_target_group_attributes", TargetGroupArn=arn) for arn in group_arns
-                ],
-                "listeners": lambda: [
-                    listener
-                    for arn in arns
-                    for listener in self.ask("elbv2", "describe_listeners", LoadBalancerArn=arn).get("Listeners", [])
-                ],
-            }
+            {arn: lambda arn=arn: self._of_balancer(arn) for arn in of_balancers}
+            | {arn: lambda arn=arn: self._of_target_group(arn) for arn in of_groups}
         )
-        listeners = {listener["ListenerArn"]: listener for listener in found["listeners"]}
-        tagged = [*arns, *group_arns, *listeners]
+        listeners = [listener for arn in of_balancers for listener in found[arn].pop("listeners")]
+        of_listeners = {listener["ListenerArn"]: listener for listener in listeners}
+        described = of_balancers | of_groups | of_listeners
         last = self.together(
-            {arn: lambda arn=arn: self._of_listener(listeners[arn]) for arn in listeners}
-            | {"tags": lambda: tagged and self.ask("elbv2", "describe_tags", ResourceArns=tagged)}
+            {arn: lambda arn=arn: self._of_listener(of_listeners[arn]) for arn in of_listeners}
+            | {"tags": lambda: described and self.ask("elbv2", "describe_tags", ResourceArns=[*described])}
         )
-        tags = last.pop("tags")
-        return {"balancers": balancers, "groups": groups, "tags": tags} | found | {"of_listeners": list(last.values())}
+        tags = {each["ResourceArn"]: each.get("Tags") for each in (last["tags"] or {}).get("TagDescriptions", [])}
+        for arn, resource in described.items():
+            resource.update(found.get(arn, {}) | last.get(arn, {}) | {"Tags": tags.get(arn)})
+        return {"balancers": balancers, "target_groups": groups, "listeners": listeners}
 
-    def _of_listener(self, listener: dict[str, Any]) -> Any:
+    def _of_balancer(self, arn: str) -> dict[str, Any]:
+        which = {"LoadBalancerArn": arn}
+        return {
+            "Attributes": self.ask("elbv2", "describe_load_balancer_attributes", **which).get("Attributes"),
+            "listeners": self.ask("elbv2", "describe_listeners", **which).get("Listeners", []),
+        }
+
+    def _of_target_group(self, arn: str) -> dict[str, Any]:
+        answer = self.ask("elbv2", "describe_target_group_attributes", TargetGroupArn=arn)
+        return {"Attributes": answer.get("Attributes")}
+
+    def _of_listener(self, listener: dict[str, Any]) -> dict[str, Any]:
         which = {"ListenerArn": listener["ListenerArn"]}
         # Only a listener with a certificate can have more of them.
         secure = bool(listener.get("Certificates"))
+        answer = self.ask("elbv2", "describe_listener_certificates", **which) if secure else {}
         return {
-            "Port": listener.get("Port"),
-            "rules": self.ask("elbv2", "describe_rules", **which).get("Rules"),
-            "listener_attributes": [self.ask("elbv2", "describe_listener_attributes", **which)],
-            "certificates": secure and self.ask("elbv2", "describe_listener_certificates", **which).get("Certificates"),
+            "Rules": self.ask("elbv2", "describe_rules", **which).get("Rules"),
+            "Attributes": self.ask("elbv2", "describe_listener_attributes", **which).get("Attributes"),
+            "AllCertificates": answer.get("Certificates"),
         }
 
     def ecs_service(self) -> Any:
