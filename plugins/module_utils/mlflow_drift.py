@@ -95,8 +95,8 @@ IDENTITY = (
     ("imageTag",),
     ("clusterName",),
     ("serviceName",),
-    ("logGroupName",),
     ("filterName",),
+    ("logGroupName",),
     ("containerName",),
     ("containerPath",),
     ("containerPort",),
@@ -159,12 +159,22 @@ PUSHED = re.compile(r"ecr_image/images\[\]/(imageTag|imageDigest)")
 
 
 def settled(value: Any) -> Any:
-    """`value` without what changes by itself, its lists in one order, and all in types that JSON has."""
+    """`value` without what changes by itself, its lists in one order, and all in types that JSON has.
+
+    A variable of a container that may hold a secret has a digest of it instead, which tells as well whether it changed.
+    """
     if isinstance(value, dict):
+        if {*value} == {"name", "value"} and SECRET.search(str(value["name"])):
+            return {"name": value["name"], "value": _masked(str(value["value"]))}
         return {key: settled(item) for key, item in value.items() if key not in RESTLESS}
     if isinstance(value, (list, tuple)):
         return sorted((settled(item) for item in value), key=canonical)
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def _masked(secret: str) -> str:
+    begin = "sha256:"
+    return secret if secret.startswith(begin) else f"{begin}{hashlib.sha256(secret.encode()).hexdigest()[:12]}"
 
 
 def canonical(value: Any) -> str:
@@ -221,7 +231,10 @@ def fields(parts: Mapping[str, Any]) -> Fields:
 def _walk(found: Fields, path: str, key: str, value: Any) -> None:
     if isinstance(value, str) and value.startswith("{"):
         value = _parsed(value)
-    if isinstance(value, dict):
+    if value == {} and key.endswith("Configuration"):
+        # There is nothing to say about it but that it is there, such as the events of a bucket.
+        found[path] = "present"
+    elif isinstance(value, dict):
         for name, item in value.items():
             _walk(found, f"{path}/{name}", name, item)
     elif isinstance(value, list):
@@ -244,11 +257,7 @@ def _of_pair(item: Any) -> Any:
     if not isinstance(item, dict) or len(item) != 2:
         return item
     lower = {key.lower(): value for key, value in item.items()}
-    if not ({*lower} == {"key", "value"} or {*item} == {"name", "value"}):
-        return item
-    # A variable of a container may hold a secret: its digest tells as well whether it is another.
-    secret = "name" in item and SECRET.search(str(item["name"]))
-    return f"sha256:{hashlib.sha256(str(lower['value']).encode()).hexdigest()[:12]}" if secret else lower["value"]
+    return lower["value"] if {*lower} in ({"key", "value"}, {"name", "value"}) else item
 
 
 def _items(key: str, values: list[Any]) -> Iterator[tuple[str, Any]]:
@@ -382,37 +391,36 @@ def _letters(text: str) -> str:
     return re.sub("[^a-z]", "", text.lower())
 
 
-def taken_back(end: Fields, left: Changes) -> Fields:
-    """The last good state when `left` was not repaired: `end` with what those fields were."""
-    return {
-        path: value
-        for path, value in (end | {path: each.was for path, each in left.items()}).items()
-        if value is not None
-    }
+def taken_back(end: Fields, wrong: Mapping[str, Any]) -> Fields:
+    """`end` with what the fields of `wrong` were in the last good state, null for absent."""
+    return {path: value for path, value in (end | wrong).items() if value is not None}
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
-def lines(found: Changes, good: Fields, now: Fields) -> dict[str, list[str]]:
-    """A line per field that differs, by part; an item of a list that was or is not there at all has one line."""
+def lines(found: Changes, good: Fields, now: Fields) -> dict[str, str]:
+    """A line per field that differs, by path; all fields of an item of a list that was or is not there share one."""
     before, after = _containers(good), _containers(now)
-    told: dict[str, dict[str, None]] = {}
-    for path, change in found.items():
-        part = path.split("/")[0]
-        told.setdefault(part, {})[_line(part, path, change, before, after)] = None
-    return {part: list(texts) for part, texts in told.items()}
+    return {path: _line(path, change, before, after) for path, change in found.items()}
 
 
-def _line(part: str, path: str, change: Change, before: set[str], after: set[str]) -> str:
+def _line(path: str, change: Change, before: set[str], after: set[str]) -> str:
     lacking = before if change.was is None else after if change.now is None else None
     whole = next((each for each in _prefixes(path) if each not in lacking), None) if lacking is not None else None
-    shown = (whole or path).removeprefix(f"{part}/").removeprefix(part)
+    was, now = _shown(change.was), _shown(change.now)
     if whole and (whole != path or path.endswith(f"[{change.was or change.now}]")):
         was, now = ("absent", "present") if change.was is None else ("present", "absent")
-    else:
-        was, now = _shown(change.was), _shown(change.now)
+    part, _, shown = (whole or path).partition("/")
     return f"{part}: {shown}: was {was}, is {now}"
+
+
+def by_part(texts: Mapping[str, str], paths: Iterable[str]) -> dict[str, list[str]]:
+    """The lines of `paths` by part, each once."""
+    told: dict[str, dict[str, None]] = {}
+    for path in paths:
+        told.setdefault(path.split("/")[0], {})[texts[path]] = None
+    return {part: list(each) for part, each in told.items()}
 
 
 def _prefixes(path: str) -> Iterator[str]:
@@ -429,8 +437,9 @@ def _shown(value: Any) -> str:
     return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
 
 
-def first(texts: Sequence[str]) -> list[str]:
+def first(told: Mapping[str, Sequence[str]]) -> list[str]:
     """The first of many lines, and how many there are more."""
+    texts = [text for each in told.values() for text in each]
     more = len(texts) - SHOWN_LINES
     return [*texts[:SHOWN_LINES], *([f"and {more} more"] if more > 0 else [])]
 

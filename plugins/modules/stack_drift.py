@@ -497,11 +497,12 @@ class Reader:
             return {}
         which = {"RoleName": name}
         policies = self.ask("iam", "list_role_policies", **which).get("PolicyNames", [])
+        answer = self.ask("iam", "list_instance_profiles_for_role", **which)
         return {
             "role": role,
             "managed": self.ask("iam", "list_attached_role_policies", **which).get("AttachedPolicies"),
             "inline": [self.ask("iam", "get_role_policy", **which, PolicyName=policy) for policy in policies],
-            "profiles": self.ask("iam", "list_instance_profiles_for_role", **which).get("InstanceProfiles"),
+            "profiles": [profile["Arn"] for profile in answer.get("InstanceProfiles", [])],
         }
 
     def secrets(self) -> Any:
@@ -602,21 +603,10 @@ def last_run(history: Mapping[str, str], record: Mapping[str, Any]) -> tuple[dic
     return good, begun if begun and begun.get("after") == record.get("run") else None
 
 
-def begin(
-    history: Mapping[str, str], record: Mapping[str, Any], now: drift.Fields, reads: str, failures: Mapping[str, str]
-) -> tuple[drift.Changes, drift.Changes, drift.Fields]:
-    """(What differs from the last good state, what of it nothing explains, that state's fields).
-
-    A part that could not be read has not changed.
-    """
-    state, begun = last_run(history, record)
-    good = {path: value for path, value in state.get("fields", {}).items() if path.split("/")[0] not in failures}
-    if not good:
-        return {}, {}, {}
-    found = drift.changes(good, now)
-    upgrade = drift.Upgrade(state.get("botocore") != botocore_version, state.get("reads") != reads)
-    reasons = drift.explained(found, good, now, upgrade)
-    return found, drift.unexplained(found, reasons, begun), good
+def good_fields(state: Mapping[str, Any], failures: Mapping[str, str]) -> drift.Fields:
+    """The fields of the last good state, without the parts that could not be read now and so have not changed."""
+    fields = drift.taken_back(drift.fields(state.get("parts", {})), state.get("wrong", {}))
+    return {path: value for path, value in fields.items() if path.split("/")[0] not in failures}
 
 
 def told(good: Mapping[str, Any], settings: Mapping[str, Any]) -> drift.Changes:
@@ -624,20 +614,23 @@ def told(good: Mapping[str, Any], settings: Mapping[str, Any]) -> drift.Changes:
     return drift.changes(drift.fields({"settings": good}), drift.fields({"settings": settings}))
 
 
-def kept(
-    before: Mapping[str, Any], parts: dict[str, str], good: drift.Fields, left: drift.Changes, now: float
-) -> dict[str, str]:
-    """The parameters of the record at the end of a run; `left` was not repaired and is not recorded as right."""
+def kept(before: Mapping[str, Any], results: Mapping[str, Any], wrong: drift.Changes, now: float) -> dict[str, str]:
+    """The parameters of the record at the end of a run; `wrong` was not repaired and is recorded as it was before."""
+    parts = {name: drift.digest(value) for name, value in results.items()}
     state = drift.pack(
-        {"fields": good, "settings": before["settings"], "reads": before["reads"], "botocore": botocore_version}
+        {
+            "parts": drift.settled(dict(results)),
+            "wrong": {path: change.was for path, change in wrong.items()},
+            "settings": before["settings"],
+            "reads": before["reads"],
+            "botocore": botocore_version,
+        }
     )
     generation = drift.digest(state)[:16]
-    wrong = {path.split("/")[0] for path in left}
-    until = None if before["parts"] == parts else int(now) + BELIEVED_SECONDS
     record = {
         "inputs": before["inputs"],
-        "parts": parts | dict.fromkeys(wrong, "not repaired"),
-        "until": until,
+        "parts": parts | {path.split("/")[0]: "not repaired" for path in wrong},
+        "until": None if before["parts"] == parts else int(now) + BELIEVED_SECONDS,
         "good": generation,
         # Tells the mark of a run that begins after it from one that is left over.
         "run": f"{now:.3f}",
@@ -645,53 +638,43 @@ def kept(
     return drift.numbered(f"good/{generation}/", state) | {"record": drift.canonical(record)}
 
 
-def flat(found: Mapping[str, list[str]]) -> list[str]:
-    """The lines of all parts."""
-    return [text for texts in found.values() for text in texts]
-
-
 def at_the_beginning(module: Any, reader: Reader) -> dict[str, Any]:
     """What the module returns at the beginning of a run."""
     results, failures = read(reader.parts() | {"record": reader.record})
     record = results.pop("record", {})
-    parts = {name: drift.digest(value) for name, value in results.items()}
     given = {name: module.params[name] for name in ("inputs", "settings", "reads")}
+    parts = {name: drift.digest(value) for name, value in results.items()}
     differs = differences(record, given["inputs"], parts, time.time())
     history: dict[str, str] = {}
     if record and differs:
         earlier, unread = read({"record": reader.history})
         history, failures = earlier.get("record", {}), failures | unread
-    now = drift.fields(results) if differs else {}
-    found, suspects, good = begin(history, record, now, given["reads"], failures)
     warn(module, failures)
-    state, _ = last_run(history, record)
-    changed = told(state.get("settings", {}), given["settings"]) if state else {}
-    begun = given | {
-        "parts": parts,
-        "suspects": drift.pack(suspects),
-        "told": drift.pack(changed),
-        "whole": not failures,
-    }
+    state, begun = last_run(history, record)
+    good = good_fields(state, failures)
+    now = drift.fields(results) if good else {}
+    found = drift.changes(good, now)
+    upgrade = drift.Upgrade(state.get("botocore") != botocore_version, state.get("reads") != given["reads"])
+    suspects = drift.unexplained(found, drift.explained(found, good, now, upgrade), begun)
+    suspects = drift.unrepaired(suspects, now, told(state.get("settings", {}), given["settings"]))
+    lines = drift.lines(found, good, now)
+    said = {path: [*change, lines[path]] for path, change in suspects.items()}
     marker = {
         "after": record.get("run"),
         "suspects": {path: change.now for path, change in suspects.items()},
+        # Without the history nobody knows what differs.
         "unread": sorted(reader.parts()) if "record" in failures else sorted(failures),
     }
     return {
         "differs": ["what could not be read"] if failures else differs,
-        "fields": drift.first(flat(drift.lines(found, good, now))),
-        "suspects": drift.lines(drift.unrepaired(suspects, now, changed), good, now),
+        "fields": drift.first(drift.by_part(lines, found)),
+        "suspects": drift.by_part(lines, suspects),
         "unrepaired": [],
         "outputs": results.get("outputs", {}),
-        "begun": begun,
+        "begun": given | {"parts": parts, "suspects": drift.pack(said), "whole": not failures},
         "marker": drift.numbered("", drift.pack(marker)),
         "record": {},
     }
-
-
-def changes_of(packed: list[str]) -> drift.Changes:
-    """The changes that were packed."""
-    return {path: drift.Change(*change) for path, change in drift.unpack(packed).items()}
 
 
 def at_the_end(module: Any, reader: Reader) -> dict[str, Any]:
@@ -699,19 +682,19 @@ def at_the_end(module: Any, reader: Reader) -> dict[str, Any]:
     before = module.params["before"]
     results, failures = read(reader.parts())
     warn(module, failures)
-    parts = {name: drift.digest(value) for name, value in results.items()}
     now = drift.fields(results)
-    left = drift.unrepaired(changes_of(before["suspects"]), now, changes_of(before["told"]))
-    good = drift.taken_back(now, left)
-    recorded = now if module.params["accept"] else good
+    said = drift.unpack(before["suspects"])
+    suspects = {path: drift.Change(was, value) for path, (was, value, _) in said.items()}
+    left = drift.unrepaired(suspects, now, {})
+    lines = drift.by_part({path: line for path, (_, _, line) in said.items()}, left)
     wrong = {} if module.params["accept"] else left
     return {
         "differs": [],
         "fields": [],
         "suspects": {},
-        "unrepaired": flat(drift.lines(left, good, now)),
+        "unrepaired": [line for each in lines.values() for line in each],
         "outputs": results.get("outputs", {}),
-        "record": kept(before, parts, recorded, wrong, time.time()) if before["whole"] and not failures else {},
+        "record": kept(before, results, wrong, time.time()) if before["whole"] and not failures else {},
     }
 
 
