@@ -9,6 +9,7 @@ call is written down whole, one JSON object per line, for bench/floor.py to send
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import signal
@@ -20,7 +21,8 @@ from urllib.parse import parse_qs
 
 from moto.core.utils import camelcase_to_underscores
 from moto.ec2.models.nat_gateways import NatGateway
-from moto.ecs.models import Cluster
+from moto.ecs.exceptions import InvalidParameterException
+from moto.ecs.models import Cluster, EC2ContainerServiceBackend
 from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.elbv2.models import FakeLoadBalancer
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -74,10 +76,64 @@ def remember_service_settings() -> None:
 
     def update_service(self: Any) -> Any:
         answer = update(self)
-        keep(self, answer.result["service"], {})
+        service = answer.result["service"]
+        keep(self, service, {})
+        if definition := self._get_param("taskDefinition"):
+            service.task_definition = self.ecs_backend.describe_task_definition(definition).arn
+        for deployment in service.deployments:
+            # moto has one deployment, which never ends and does not follow its service.
+            deployment["taskDefinition"] = service.task_definition
+            for setting in ("serviceConnectConfiguration", "volumeConfigurations", "vpcLatticeConfigurations"):
+                if self._get_param(setting) is not None:
+                    deployment[setting] = self._get_param(setting)
         return answer
 
     ecs.create_service, ecs.update_service = create_service, update_service
+
+
+def create_by_name_once() -> None:
+    """A cluster or service of a name that is taken stays as it is."""
+    backend: Any = EC2ContainerServiceBackend
+    cluster, service = backend.create_cluster, backend.create_service
+
+    def create_cluster(self: Any, cluster_name: str, *arguments: Any, **named: Any) -> Any:
+        there = self.clusters.get(cluster_name)
+        if there is not None and there.status == "ACTIVE":
+            return there
+        return cluster(self, cluster_name, *arguments, **named)
+
+    def create_service(self: Any, cluster_str: str, service_name: str, *arguments: Any, **named: Any) -> Any:
+        there = self.services.get(f"{cluster_str.rpartition('/')[2]}:{service_name}")
+        if there is not None and there.status == "ACTIVE":
+            raise InvalidParameterException("Creation of service was not idempotent.")
+        return service(self, cluster_str, service_name, *arguments, **named)
+
+    backend.create_cluster, backend.create_service = create_cluster, create_service
+
+
+def describe_the_newest_active_revision() -> None:
+    """A family's name means its newest active revision."""
+    backend: Any = EC2ContainerServiceBackend
+    describe = backend.describe_task_definition
+
+    def describe_task_definition(self: Any, task_definition_str: str) -> Any:
+        name = task_definition_str.rpartition("/")[2]
+        if ":" in name:
+            return describe(self, task_definition_str)
+        revisions = self.task_definitions.get(name, {})
+        active = [number for number, one in revisions.items() if one.status == "ACTIVE"]
+        return describe(self, f"{name}:{max(active, default=0)}")
+
+    backend.describe_task_definition = describe_task_definition
+
+
+@functools.cache
+def fill_ecs() -> None:
+    """Fill the gaps of moto's ECS, once in a process."""
+    remember_service_settings()
+    create_by_name_once()
+    describe_the_newest_active_revision()
+    list_capacity_providers()
 
 
 def forget_scaling_of_provisioned_clusters() -> None:
@@ -255,10 +311,9 @@ def main() -> None:
     parser.add_argument("--record", metavar="FILE")
     chosen = parser.parse_args()
     moto_server.patch()
-    remember_service_settings()
+    fill_ecs()
     forget_scaling_of_provisioned_clusters()
     know_parameter_groups()
-    list_capacity_providers()
     pending = None
     if chosen.pending is not None:
         pending = Pending(chosen.pending)

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from ministack.core import iam_actions
-from ministack.services import ec2, iam, rds
+from ministack.services import ec2, ecs, iam, rds
 
 
 def fill() -> None:
@@ -19,6 +19,7 @@ def fill() -> None:
     _know_force_ssl()
     _filter_endpoints()
     _know_role_paths()
+    _keep_service_settings()
 
 
 def _keep_flow_log_details() -> None:
@@ -96,6 +97,35 @@ def _know_role_paths() -> None:
         return role_resource(found, str(iam_actions._query_param(query, "Path") or "")) if service == "iam" else found
 
     iam_actions.extract_resource_arn = extract_resource_arn
+
+
+# What MiniStack's services forget when they are made, or changed.
+SERVICE_SETTINGS = ("availabilityZoneRebalancing", "enableECSManagedTags", "propagateTags", "serviceRegistries")
+
+
+def service_settings(request: dict[str, Any]) -> dict[str, Any]:
+    """What of a request of CreateService or UpdateService has to be kept in the service's record."""
+    return {name: request[name] for name in SERVICE_SETTINGS if request.get(name) is not None}
+
+
+def _keep_service_settings() -> None:
+    handlers = _handlers(ecs, "UpdateService")
+
+    def kept(call: Any, names: tuple[str, ...]) -> Any:
+        def handler(data: dict[str, Any]) -> Any:
+            answer = call(data)
+            named = str(next((data[name] for name in names if data.get(name)), "")).rpartition("/")[2]
+            cluster = str(data.get("cluster") or "default").rpartition("/")[2]
+            service = ecs._services.get(f"{cluster}/{named}")
+            # A refused call has changed nothing.
+            if service is not None and answer[0] < 300:
+                service.update(service_settings(data))
+            return answer
+
+        return handler
+
+    handlers["CreateService"] = kept(handlers["CreateService"], ("serviceName",))
+    handlers["UpdateService"] = kept(handlers["UpdateService"], ("service",))
 
 
 def _know_force_ssl() -> None:

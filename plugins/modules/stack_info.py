@@ -26,7 +26,6 @@ options:
       - s3_artifacts
       - alb
       - ecs_service
-      - task_definitions
       - nat_gateways
       - endpoints
       - interfaces
@@ -136,9 +135,6 @@ stack:
         https: true
         scheme: internal
         deletion_protection: true
-    task_definitions:
-      description: ARNs of every active revision of the stack's task family, under C(arns).
-      type: dict
     nat_gateways:
       description:
         - The NAT gateways that carry the stack's tag, under C(standing), one for each name and none that is gone. Of
@@ -213,7 +209,6 @@ PARTS = (
     "s3_artifacts",
     "alb",
     "ecs_service",
-    "task_definitions",
     "nat_gateways",
     "endpoints",
     "interfaces",
@@ -401,14 +396,6 @@ class Reader:
             "flask_secret_arn": self._secret("flask"),
             "log_group": self._log_group(f"/mlflow/{self.stack}"),
         }
-
-    def task_definitions(self) -> Part:
-        """Return every active revision of the stack's task family."""
-        pages = self.client("ecs").get_paginator("list_task_definitions")
-        found_pages = pages.paginate(familyPrefix=self.stack, status="ACTIVE")
-        arns = [arn for page in found_pages for arn in page["taskDefinitionArns"]]
-        # The prefix also finds the families of stacks whose names go on.
-        return {"arns": [arn for arn in arns if arn.rsplit("/", 1)[-1].rsplit(":", 1)[0] == self.stack]}
 
     def nat_gateways(self) -> Part:
         """Return the NAT gateways, ordered by name."""

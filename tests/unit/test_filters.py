@@ -86,23 +86,6 @@ def test_a_secrets_key_is_cut_off_its_arn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "bounds", "expected"),
-    [
-        ({"autoscaled": False, "desired_count": 7}, (1, 4), 1),
-        ({"autoscaled": True, "desired_count": 3}, (1, 4), 3),
-        ({"autoscaled": True, "desired_count": 9}, (1, 4), 4),
-        ({"autoscaled": True, "desired_count": 0}, (2, 4), 2),
-        ({"autoscaled": True, "desired_count": 3}, (2, 2), 2),
-        ({"autoscaled": None, "desired_count": None}, (2, 4), 2),
-    ],
-)
-def test_what_target_tracking_chose_is_kept_within_its_bounds(
-    service: dict[str, object], bounds: tuple[int, int], expected: int
-) -> None:
-    assert ecs_service.desired_count(service, *bounds) == expected
-
-
-@pytest.mark.parametrize(
     ("image", "expected"),
     [
         (
