@@ -8,8 +8,8 @@ module: db_instance
 short_description: Manage one PostgreSQL instance of RDS
 description:
   - Everything that RDS describes of an instance and that can be set is compared and repaired in one call, and at once.
-    C(amazon.aws.rds_instance) leaves log exports, Performance Insights, storage autoscaling and more as somebody has set
-    them.
+    C(amazon.aws.rds_instance) leaves log exports, Performance Insights, storage autoscaling and more as somebody has
+    set them.
   - Storage never shrinks and a minor version never goes back. What stands beyond the wanted value is kept.
   - Encryption, user, database name and major version cannot be changed by RDS or not without a decision; a difference
     there is refused before anything is changed.
@@ -187,6 +187,8 @@ STOPPED = ("stopped", "stopping")
 # gp3: (from GiB, I/O operations a second, MiB/s) that a size includes for PostgreSQL (RDS User Guide, "gp3 storage").
 GP3 = ((400, 12000, 500), (0, 3000, 125))
 INSIGHTS_DAYS = 7
+# RDS wants the size that storage may grow to a tenth above the size that it has.
+GROWTH_LEAST = 1.1
 # Property: key of DescribeDBInstances, and of CreateDBInstance and ModifyDBInstance where these have another.
 FIELDS = {
     "engine_version": "EngineVersion",
@@ -209,6 +211,7 @@ FIELDS = {
     "monitoring_seconds": "MonitoringInterval",
     "insights_days": "PerformanceInsightsRetentionPeriod",
     "insights_mode": "DatabaseInsightsMode",
+    "log_volume": "DedicatedLogVolume",
 }
 # What an instance has when RDS does not say.
 UNSAID: Properties = {
@@ -220,8 +223,9 @@ UNSAID: Properties = {
     "monitoring_seconds": 0,
     "insights_days": 0,
     "insights_mode": "standard",
+    "log_volume": False,
 }
-# (property, why it is refused)
+# Property: why a difference is refused.
 FIXED = {
     "encrypted": "RDS encrypts an instance only when it makes it; restore a snapshot that is encrypted",
     "database": "RDS names the database only when it makes the instance; set the name back",
@@ -298,7 +302,7 @@ def wanted(params: Properties, before: Properties) -> Properties:
     after: Properties = {
         "engine_version": kept_version(params["engine_version"], before.get("engine_version") or "0"),
         "storage_gb": storage,
-        "storage_max_gb": most if most > storage else 0,
+        "storage_max_gb": most if most >= storage * GROWTH_LEAST else 0,
         "storage_type": "gp3",
         "iops": params["iops"] or iops,
         "throughput": throughput,
@@ -308,6 +312,8 @@ def wanted(params: Properties, before: Properties) -> Properties:
         "monitoring_seconds": 0,
         "insights_days": INSIGHTS_DAYS if params["insights"] else 0,
         "insights_mode": "standard",
+        "log_volume": False,
+        "roles": {},
         "iam_login": False,
         "managed_password": False,
         "log_exports": sorted(set(params["log_exports"])),
@@ -333,7 +339,7 @@ def wanted(params: Properties, before: Properties) -> Properties:
         after[name] = params[name]
     for name in ("backup_window", "maintenance_window"):
         after[name] = params[name].lower() or before.get(name)
-    if before:
+    if before.get("storage_type") == "gp3":
         # Not every service that speaks RDS says these.
         for name in ("iops", "throughput"):
             after[name] = before[name] if before[name] is None else after[name]
@@ -357,15 +363,11 @@ def modification(before: Properties, after: Properties) -> Properties:
     if "storage_max_gb" in different:
         # The size itself turns autoscaling off.
         request["MaxAllocatedStorage"] = after["storage_max_gb"] or after["storage_gb"]
+    for name in ("iops", "throughput", "insights_days", "insights_mode"):
+        request.pop(FIELDS[name], None)
+    if different & {"iops", "throughput", "storage_type"}:
+        request.update(speed_request(after))
     request.update(insights_request(after) if different & {"insights", "insights_days", "insights_mode"} else {})
-    for name in ("iops", "throughput"):
-        # RDS takes neither for a small gp3 storage, and wants both for a large one.
-        if included(after["storage_gb"]) == GP3[-1][1:]:
-            request.pop(FIELDS[name], None)
-        elif different & {"iops", "throughput", "storage_type"}:
-            request.setdefault(
-                FIELDS[name], after[name] or dict(zip(("iops", "throughput"), GP3[0][1:], strict=True))[name]
-            )
     renamed = {"port": "DBPortNumber", "iam_login": "EnableIAMDatabaseAuthentication"}
     renamed |= {"subnet_group": "DBSubnetGroupName", "parameter_group": "DBParameterGroupName"}
     renamed |= {"security_group_ids": "VpcSecurityGroupIds", "managed_password": "ManageMasterUserPassword"}
@@ -375,6 +377,13 @@ def modification(before: Properties, after: Properties) -> Properties:
         sides = {"EnableLogTypes": sorted(want - have), "DisableLogTypes": sorted(have - want)}
         request["CloudwatchLogsExportConfiguration"] = {key: value for key, value in sides.items() if value}
     return request
+
+
+def speed_request(after: Properties) -> Properties:
+    """Return the speed of the storage; RDS takes none for one that is small, and both for one that is large."""
+    if included(after["storage_gb"]) == GP3[-1][1:]:
+        return {}
+    return {FIELDS[name]: after[name] for name in ("iops", "throughput") if after[name]}
 
 
 def insights_request(after: Properties) -> Properties:
@@ -407,10 +416,9 @@ class Instance:
 
     def create(self, after: Properties) -> None:
         """Start to create the instance, or take the one that an earlier attempt has started."""
-        request = {key: after[name] for name, key in FIELDS.items() if after[name] not in (None, "", 0)}
-        for name in ("iops", "throughput"):
-            if included(after["storage_gb"]) == GP3[-1][1:]:
-                request.pop(FIELDS[name], None)
+        unsaid = {**UNSAID, "iops": after["iops"], "throughput": after["throughput"], "public": None}
+        given = {name: after[name] for name in FIELDS if after[name] is not None and after[name] != unsaid.get(name)}
+        request: Properties = {FIELDS[name]: value for name, value in given.items()}
         request.update(
             DBInstanceIdentifier=self.name,
             Engine="postgres",
@@ -418,7 +426,6 @@ class Instance:
             MasterUsername=after["username"],
             MasterUserPassword=self._password(),
             StorageEncrypted=True,
-            BackupRetentionPeriod=after["backup_days"],
             Port=after["port"],
             DBSubnetGroupName=after["subnet_group"],
             DBParameterGroupName=after["parameter_group"],
@@ -426,7 +433,8 @@ class Instance:
             EnableCloudwatchLogsExports=after["log_exports"],
             EnableIAMDatabaseAuthentication=False,
             Tags=tag_list(after["tags"]),
-            **insights_request(after),
+            **speed_request(after),
+            **(insights_request(after) if after["insights"] else {}),
         )
         with_service_role(
             self.module,
@@ -453,6 +461,8 @@ class Instance:
             request["MasterUserPassword"] = self._password()
         if request:
             self._patiently(self.rds.modify_db_instance, ApplyImmediately=True, **request)
+        for feature, role in before["roles"].items():
+            self._patiently(self.rds.remove_role_from_db_instance, FeatureName=feature, RoleArn=role)
         assert self.standing is not None
         retag(self.rds, self.standing["DBInstanceArn"], before["tags"], after["tags"])
 

@@ -310,10 +310,10 @@ class Reader:
         targets: list[Part] = []
         if file_system:
             points = efs.describe_access_points(FileSystemId=file_system["FileSystemId"])["AccessPoints"]
-            point = _only(
-                [each for each in points if each.get("LifeCycleState") not in ("deleting", "deleted")],
-                f"access points belong to the file system {file_system['FileSystemId']}",
-            )
+            points = [each for each in points if each.get("LifeCycleState") not in ("deleting", "deleted")]
+            # One that somebody else has made is removed by the next converge.
+            mine = [each for each in points if tag_dict(each.get("Tags")).get("Stack") == self.stack]
+            point = next(iter(mine or points), {})
             targets = efs.describe_mount_targets(FileSystemId=file_system["FileSystemId"])["MountTargets"]
         return {
             "file_system_id": file_system.get("FileSystemId"),

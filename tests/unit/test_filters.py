@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plugins.filter import ecs_service, network, rds
+from plugins.filter import ecs_service, network
 
 SUBNETS = [
     {"tier": "public", "cidr": "10.0.0.0/24", "az": "a"},
@@ -102,21 +102,3 @@ def test_a_secrets_key_is_cut_off_its_arn() -> None:
 )
 def test_only_an_image_in_ecr_needs_a_right_to_be_pulled(image: str, expected: str | None) -> None:
     assert ecs_service.image_arn(image, "aws") == expected
-
-
-@pytest.mark.parametrize(
-    ("wanted", "standing", "expected"),
-    [
-        ("16", None, "16"),
-        ("16", "16.4", "16.4"),
-        ("16", "16", "16"),
-        ("16.4", "16.4", "16.4"),
-        ("16.6", "16.4", "16.6"),
-        ("16.4", "16.10", "16.10"),
-        ("16.10", "16.9", "16.10"),
-        ("17", "16.4", "17"),
-        ("1", "16.4", "1"),
-    ],
-)
-def test_a_minor_version_that_rds_chose_is_kept(wanted: str, standing: str | None, expected: str) -> None:
-    assert rds.kept_version(wanted, standing) == expected

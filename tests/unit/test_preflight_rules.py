@@ -18,6 +18,8 @@ SPEC: dict[str, Any] = yaml.safe_load((ROOT / "roles/preflight/meta/argument_spe
 IMAGE = "registry.example.org:5000/team/mlflow@sha256:" + "0a" * 32
 CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b-2c3d"
 PUBLIC = {"exposure": "public", "allowed_cidrs": ["203.0.113.0/24"]}
+SHORT = "sun:05:00-sun:05:20"
+LARGE = {"database_storage_gb": 400}
 TLS = {"certificate_arn": CERTIFICATE, "domain": "mlflow.example.org"}
 
 
@@ -65,6 +67,30 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"size": "xlarge"}, "mlflow_size", "xlarge", "large (of small, medium or large)"),
     ({"log_retention_days": 31}, "mlflow_log_retention_days", "31", "use 30 (of"),
     ({"log_retention_days": "0"}, "mlflow_log_retention_days", "0", "3653"),
+    # database
+    ({"database_storage_max_gb": 21}, "mlflow_database_storage_max_gb", "21", "use 22 or more, or 0"),
+    ({"database_storage_max_gb": 110, "database_storage_gb": 101}, "mlflow_database_storage_max_gb", "110", "use 112"),
+    ({"database_storage_max_gb": 70000}, "mlflow_database_storage_max_gb", "70000", "use 0 to 65536"),
+    ({"database_iops": 12000}, "mlflow_database_iops", "12000", "or mlflow_database_storage_gb 400"),
+    ({"database_iops": 3000, **LARGE}, "mlflow_database_iops", "3000", "use one of those, or 0"),
+    ({"database_iops": 64001, **LARGE}, "mlflow_database_iops", "64001", "use 0 to 64000"),
+    ({"database_log_exports": ["slow"]}, "mlflow_database_log_exports", "slow", "postgresql"),
+    ({"database_backup_window": "3:00-4:00"}, "mlflow_database_backup_window", "3:00-4:00", "as 03:00-04:00"),
+    ({"database_backup_window": "23:50-00:10"}, "mlflow_database_backup_window", "23:50-00:10", "end later"),
+    ({"database_maintenance_window": "sun:05:00"}, "mlflow_database_maintenance_window", "sun:05:00", "as sun:05:00-"),
+    ({"database_maintenance_window": SHORT}, "mlflow_database_maintenance_window", SHORT, "later"),
+    (
+        {"database_backup_window": "23:50-00:30", "database_maintenance_window": "sun:00:29-sun:01:00"},
+        "mlflow_database_backup_window",
+        "23:50-00:30",
+        "do not overlap",
+    ),
+    (
+        {"database_backup_window": "01:00-02:00", "database_maintenance_window": "mon:23:30-tue:01:01"},
+        "mlflow_database_backup_window",
+        "01:00-02:00",
+        "do not overlap",
+    ),
     # names
     ({"stack_name": "Team-A"}, "mlflow_stack_name", "Team-A", "lower-case"),
     ({"stack_name": "1team"}, "mlflow_stack_name", "1team", "starting with a letter"),
