@@ -30,6 +30,7 @@ from moto.rds.exceptions import DBParameterGroupNotFoundError
 from moto.rds.models import DBCluster, DBInstance, DBParameterGroup, RDSBackend
 from werkzeug.serving import run_simple
 
+from bench import moto_data
 from local import moto_server
 
 # What moto's ECS services forget, and what they have when nobody has said; forgotten, it is drift for ever.
@@ -44,6 +45,7 @@ FORCE_SSL = {
     "ParameterName": "rds.force_ssl",
     "ParameterValue": "0",
     "DataType": "boolean",
+    "Source": "system",
     "ApplyType": "dynamic",
     "IsModifiable": True,
 }
@@ -314,6 +316,7 @@ def main() -> None:
     fill_ecs()
     forget_scaling_of_provisioned_clusters()
     know_parameter_groups()
+    moto_data.fill()
     pending = None
     if chosen.pending is not None:
         pending = Pending(chosen.pending)

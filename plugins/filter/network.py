@@ -26,9 +26,13 @@ def named_subnets(subnets: list[dict[str, str]], name: str) -> list[dict[str, An
     ]
 
 
-def tiered_subnets(subnets: dict[str, list[dict[str, str]]]) -> list[dict[str, str]]:
-    """One flat list of subnets from a list for each tier, each item carrying its tier."""
-    return [{"tier": tier, "cidr": item["cidr"], "az": item["az"]} for tier, items in subnets.items() for item in items]
+def tiered_subnets(ranges: dict[str, list[str]], zones: list[str]) -> list[dict[str, str]]:
+    """One flat list of {tier, cidr, az} from the ranges of each tier, which are in the order of `zones`."""
+    return [
+        {"tier": tier, "cidr": cidr, "az": zone}
+        for tier, cidrs in ranges.items()
+        for cidr, zone in zip(cidrs, zones, strict=True)
+    ]
 
 
 def private_tables(subnet_ids: list[str], name: str, zones: list[str], keep_routes: bool) -> list[dict[str, Any]]:

@@ -392,6 +392,16 @@ def rule_image_scan(settings: Settings) -> Iterator[Problem]:
     yield Problem("mlflow_image_scan_gate", gate, reason, "set mlflow_image_copy to true, or remove the gate")
 
 
+def rule_image_without_internet(settings: Settings) -> Iterator[Problem]:
+    image, region = settings["mlflow_image"], settings["mlflow_region"]
+    if settings["mlflow_egress"] != "endpoints" or image == BUILD or settings["mlflow_image_copy"]:
+        return
+    registry = rf"\d{{12}}\.dkr[.-]ecr(-fips)?\.{re.escape(region)}\.(amazonaws\.com(\.cn)?|on\.aws)/"
+    if region and not re.match(registry, image):
+        reason = f"with mlflow_egress endpoints, tasks reach no registry but ECR in {region}"
+        yield Problem("mlflow_image", image, reason, "set mlflow_image_copy to true, or mlflow_egress to nat")
+
+
 def rule_public_auth(settings: Settings) -> Iterator[Problem]:
     if settings["mlflow_exposure"] == "public" and settings["mlflow_auth"] == "none":
         reason = "with mlflow_exposure public anyone could read and delete everything"
@@ -694,6 +704,7 @@ RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     rule_image,
     rule_image_copy,
     rule_image_scan,
+    rule_image_without_internet,
     rule_public_auth,
     rule_public_tls,
     rule_certificate,
@@ -761,33 +772,24 @@ def derive(settings: Settings) -> dict[str, Any]:
         settings: values without a problem.
 
     Returns:
-        Settings without their prefix; `size` {cpu, memory, workers}; `subnets` {public, private, database}, each two of
-        {cidr, az}; `availability_zones` and `allowed_cidrs` filled in; `tags` with the stack's own; `https`.
+        Settings without their prefix; `size` {cpu, memory, workers}; `subnets` {public, private, database}, each two
+        ranges; `allowed_cidrs` filled in; `tags` with the stack's own.
     """
     fact = {name.removeprefix(PREFIX): value for name, value in settings.items()}
     for name in ("cpu", "memory", "workers", *(f"{kind}_subnet_cidrs" for kind in SUBNET_KINDS)):
         fact.pop(name)
-    region, vpc = fact["region"], fact["vpc_cidr"]
+    vpc = fact["vpc_cidr"]
     cpu, memory = task_size(settings)
     workers = settings["mlflow_workers"] or min(workers_by_memory(memory), WORKERS_MOST)
-    zones = fact["availability_zones"] or [f"{region}a", f"{region}b"]
     fact["size"] = {"cpu": cpu, "memory": memory, "workers": 1 if fact["storage"] == "efs" else workers}
-    fact["availability_zones"] = zones
     fact["allowed_cidrs"] = fact["allowed_cidrs"] or [vpc]
     fact["subnets"] = {
-        kind: [
-            {"cidr": cidr, "az": zone}
-            for cidr, zone in zip(
-                settings[f"mlflow_{kind}_subnet_cidrs"] or derived_subnets(vpc, kind), zones, strict=True
-            )
-        ]
-        for kind in SUBNET_KINDS
+        kind: settings[f"mlflow_{kind}_subnet_cidrs"] or derived_subnets(vpc, kind) for kind in SUBNET_KINDS
     }
     if fact["database_storage_max_gb"] is None:
         fact["database_storage_max_gb"] = min(
             max(STORAGE_MAX_LEAST_GB, 2 * fact["database_storage_gb"]), STORAGE_MOST_GB
         )
-    fact["https"] = bool(fact["certificate_arn"])
     own = {"Stack": fact["stack_name"], "Project": "mlflow", "ManagedBy": "ansible", "Environment": fact["environment"]}
     fact["tags"] = fact["tags"] | own
     fact["verify_url"] = fact["verify_url"].rstrip("/")

@@ -267,6 +267,8 @@ def properties(instance: Properties | None) -> Properties:
     state = {name: values.get(key, UNSAID.get(name)) for name, key in FIELDS.items()}
     state.update(
         storage_max_gb=state["storage_max_gb"] or 0,
+        iops=state["iops"] or None,
+        throughput=state["throughput"] or None,
         insights=bool(values.get("PerformanceInsightsEnabled")),
         insights_days=state["insights_days"] if values.get("PerformanceInsightsEnabled") else 0,
         port=values.get("Port") or (instance.get("Endpoint") or {}).get("Port") or instance.get("DbInstancePort"),

@@ -113,10 +113,14 @@ stack:
         mount_targets_available: true
         security_group_id: sg-0a1b2c3d4e5f60718
     s3_artifacts:
-      description: The buckets C(mlflow-<stack>-<account>-<region>) and C(mlflow-<stack>-<account>-<region>-logs).
+      description:
+        - The buckets C(mlflow-<stack>-<account>-<region>) and C(mlflow-<stack>-<account>-<region>-logs). A bucket cannot
+          be renamed, so the artifacts stay in the one that the last run has published in SSM; C(bucket_name) is its
+          name, also where there is none yet.
       type: dict
       returned: when asked for
       sample:
+        bucket_name: mlflow-team-a-123456789012-eu-west-1
         bucket: mlflow-team-a-123456789012-eu-west-1
         bucket_arn: "arn:aws:s3:::mlflow-team-a-123456789012-eu-west-1"
         log_bucket: null
@@ -259,11 +263,10 @@ class Reader:
 
     def ecr_image(self) -> Part:
         """Return the repository and the image that is deployed."""
-        ecr, ssm = self.client("ecr"), self.client("ssm")
+        ecr = self.client("ecr")
         answer = found(ecr.describe_repositories, "RepositoryNotFoundException", repositoryNames=[self.stack])
         repository = _first(answer, "repositories")
-        published = found(ssm.get_parameter, "ParameterNotFound", Name=f"/mlflow/{self.stack}/image_digest")
-        digest = published["Parameter"]["Value"] if published else None
+        digest = self._published("image_digest")
         image: Part = {}
         if repository and digest:
             which = {"repositoryName": self.stack, "imageIds": [{"imageDigest": digest}]}
@@ -327,10 +330,10 @@ class Reader:
         }
 
     def s3_artifacts(self) -> Part:
-        """Return the artifact bucket and the log bucket."""
-        part: Part = {}
-        for key, use in (("bucket", "artifacts"), ("log_bucket", "logs")):
-            bucket = self.bucket_name(use, self._account())
+        """Return the artifact bucket, the log bucket, and the name that the first has or is to get."""
+        part: Part = {"bucket_name": self._published("artifact_bucket") or self.bucket_name("artifacts", self._account())}
+        names = {"bucket": part["bucket_name"], "log_bucket": self.bucket_name("logs", self._account())}
+        for key, bucket in names.items():
             stands = found(
                 self.client("s3").head_bucket,
                 "404",
@@ -536,6 +539,11 @@ class Reader:
             "flask_secret_arn": secret("flask"),
             "log_group": f"/mlflow/{name}",
         }
+
+    def _published(self, name: str) -> str | None:
+        """What the last run has published in SSM under `name`."""
+        answer = found(self.client("ssm").get_parameter, "ParameterNotFound", Name=f"/mlflow/{self.stack}/{name}")
+        return str(answer["Parameter"]["Value"]) if answer else None
 
     def _vpc(self) -> Part:
         return _only(

@@ -58,10 +58,12 @@ def test_a_private_subnet_leaves_by_its_zones_gateway_or_the_only_one(
 
 
 def test_tiers_become_one_list() -> None:
-    tiers = {"public": [{"cidr": "10.0.0.0/24", "az": "a"}], "database": [{"cidr": "10.0.1.0/24", "az": "b"}]}
-    assert network.tiered_subnets(tiers) == [
+    tiers = {"public": ["10.0.0.0/24", "10.0.1.0/24"], "database": ["10.0.2.0/24", "10.0.3.0/24"]}
+    assert network.tiered_subnets(tiers, ["a", "b"]) == [
         {"tier": "public", "cidr": "10.0.0.0/24", "az": "a"},
-        {"tier": "database", "cidr": "10.0.1.0/24", "az": "b"},
+        {"tier": "public", "cidr": "10.0.1.0/24", "az": "b"},
+        {"tier": "database", "cidr": "10.0.2.0/24", "az": "a"},
+        {"tier": "database", "cidr": "10.0.3.0/24", "az": "b"},
     ]
 
 

@@ -29,9 +29,6 @@ def modules() -> dict[str, ModuleType]:
         "vpc_flow_log",
         "ssm_parameters",
         "s3_access_log",
-        "lb_attributes",
-        "lb_listeners",
-        "lb_target_group",
         "nat_gateway",
     )
     loaded = {name: load("modules", name) for name in names}
@@ -678,117 +675,6 @@ def test_access_log_of_a_missing_bucket(run: Run) -> None:
     assert run("s3_access_log", bucket="team-a-none", state="absent")["changed"] is False
     answer = run("s3_access_log", **arguments)
     assert answer["msg"].startswith("Could not read the logging of bucket team-a-none: ")
-
-
-# --- lb_target_group, lb_listeners, lb_attributes --------------------------------------------------------------------
-
-
-def test_target_group_four_steps_drift_and_absence(run: Run) -> None:
-    arguments = {"name": STACK, "vpc_id": make_network()["vpc_id"], "port": 5000, "tags": TAGS}
-    made = four_steps(run, "lb_target_group", **arguments)
-    elb = client("elbv2")
-    group = elb.describe_target_groups(Names=[STACK])["TargetGroups"][0]
-    assert made["target_group_arn"] == group["TargetGroupArn"]
-    assert (group["TargetType"], group["HealthCheckPath"], group["HealthCheckIntervalSeconds"]) == ("ip", "/health", 15)
-    attributes = elb.describe_target_group_attributes(TargetGroupArn=group["TargetGroupArn"])["Attributes"]
-    assert {"Key": "deregistration_delay.timeout_seconds", "Value": "120"} in attributes
-    for change, writes in (
-        ({"health_check_path": "/version", "success_codes": "200-299"}, ["ModifyTargetGroup"]),
-        ({"deregistration_delay": 30}, ["ModifyTargetGroupAttributes"]),
-        ({"tags": {"Stack": STACK, "Team": "a"}}, ["AddTags", "RemoveTags"]),
-    ):
-        arguments |= change
-        repaired = four_steps(run, "lb_target_group", **arguments)
-        assert (repaired["target_group_arn"], repaired.writes) == (made["target_group_arn"], writes)
-    for check in (True, False):
-        refused = run("lb_target_group", check=check, **{**arguments, "port": 8080})
-        sentence = f"The target group {STACK} has port 5000 instead of 8080, which AWS cannot change; "
-        assert refused["msg"] == sentence + "delete it, or keep what it has."
-    assert four_steps(run, "lb_target_group", name=STACK, state="absent")["target_group_arn"] is None
-    assert elb.describe_target_groups()["TargetGroups"] == []
-
-
-def test_load_balancer_attributes_four_steps(run: Run) -> None:
-    made = make_network()
-    elb = client("elbv2")
-    balancer = elb.create_load_balancer(Name=STACK, Subnets=list(made["subnets"].values()))["LoadBalancers"][0]
-    arn = balancer["LoadBalancerArn"]
-    run("lb_attributes", load_balancer_arn=arn, attributes={"idle_timeout.timeout_seconds": "60"})
-    answer = four_steps(
-        run,
-        "lb_attributes",
-        load_balancer_arn=arn,
-        attributes={"access_logs.s3.prefix": "alb", "idle_timeout.timeout_seconds": "60"},
-    )
-    assert answer["changed_attributes"] == ["access_logs.s3.prefix"]
-    standing = elb.describe_load_balancer_attributes(LoadBalancerArn=arn)["Attributes"]
-    assert {"Key": "access_logs.s3.prefix", "Value": "alb"} in standing
-    bad = run("lb_attributes", load_balancer_arn=arn, attributes={"deletion_protection.enabled": True})
-    assert bad["msg"] == "attributes.deletion_protection.enabled is True; the load balancer takes only strings."
-
-
-def test_load_balancer_attributes_of_a_missing_one(run: Run) -> None:
-    arguments = {
-        "load_balancer_arn": "arn:aws:elasticloadbalancing:eu-west-1:000000000000:loadbalancer/app/team-a/00000000",
-        "attributes": {"access_logs.s3.prefix": "alb"},
-    }
-    assert run("lb_attributes", check=True, **arguments)["changed"] is True
-    assert run("lb_attributes", **arguments)["msg"].startswith("Could not read the attributes of arn:aws:")
-
-
-def make_balancer() -> tuple[str, str]:
-    """Return the ARNs of a load balancer and of a target group in one network."""
-    made = make_network()
-    elb = client("elbv2")
-    balancer = elb.create_load_balancer(Name=STACK, Subnets=list(made["subnets"].values()))["LoadBalancers"][0]
-    group = elb.create_target_group(Name=STACK, Protocol="HTTP", Port=5000, VpcId=made["vpc_id"])["TargetGroups"][0]
-    return balancer["LoadBalancerArn"], group["TargetGroupArn"]
-
-
-def listener(port: int, target_group: str) -> dict[str, Any]:
-    """Return a listener as the role gives it."""
-    forward = {"Type": "forward", "TargetGroupArn": target_group}
-    return {"Protocol": "HTTP", "Port": port, "DefaultActions": [forward]}
-
-
-def test_listeners_four_steps_drift_and_removal(run: Run) -> None:
-    arn, group = make_balancer()
-    elb = client("elbv2")
-    moved = {"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}}
-    for listeners, ports, writes in (
-        ([listener(80, group)], [80], ["CreateListener"]),
-        ([{**listener(80, group), "DefaultActions": [moved]}], [80], ["ModifyListener"]),
-        ([listener(80, group), listener(8080, group)], [80, 8080], ["ModifyListener", "CreateListener"]),
-        ([listener(8080, group)], [80], ["DeleteListener"]),
-    ):
-        made = four_steps(run, "lb_listeners", load_balancer_arn=arn, listeners=listeners)
-        assert (made["changed_ports"], made.writes) == (ports, writes)
-        standing = elb.describe_listeners(LoadBalancerArn=arn)["Listeners"]
-        kinds = sorted((one["Port"], one["DefaultActions"][0]["Type"]) for one in standing)
-        assert kinds == [(one["Port"], one["DefaultActions"][0]["Type"]) for one in listeners]
-
-
-def test_listeners_do_not_mind_what_aws_adds(run: Run, modules: dict[str, ModuleType]) -> None:
-    arn, group = make_balancer()
-    ordered = listener(80, group)
-    ordered["DefaultActions"][0]["Order"] = 1
-    run("lb_listeners", load_balancer_arn=arn, listeners=[ordered])
-    (standing,) = client("elbv2").describe_listeners(LoadBalancerArn=arn)["Listeners"]
-    assert standing["DefaultActions"][0]["Order"] == 1
-    assert run("lb_listeners", load_balancer_arn=arn, listeners=[listener(80, group)])["changed"] is False
-    two = {**listener(80, group), "DefaultActions": [*listener(80, group)["DefaultActions"]] * 2}
-    assert not modules["lb_listeners"].has(standing, two)
-
-
-def test_listeners_of_a_missing_load_balancer_and_bad_ones(run: Run) -> None:
-    arn = "arn:aws:elasticloadbalancing:eu-west-1:000000000000:loadbalancer/app/team-a/00000000"
-    arguments = {"load_balancer_arn": arn, "listeners": [listener(80, "arn")]}
-    assert run("lb_listeners", check=True, **arguments)["changed"] is True
-    assert run("lb_listeners", **arguments)["msg"].startswith(f"Could not read the listeners of {arn}: ")
-    for bad in ([{"Protocol": "HTTP"}], [listener(80, "arn")] * 2):
-        refused = run("lb_listeners", load_balancer_arn=arn, listeners=bad)
-        assert refused["msg"] == "listeners needs a Port, a number, in each entry, and each number only once."
-        assert refused.calls == []
 
 
 # --- nat_gateway -----------------------------------------------------------------------------------------------------

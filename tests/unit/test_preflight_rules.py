@@ -286,14 +286,14 @@ def test_defaults_need_only_name_image_and_region() -> None:
     assert (plain["storage"], plain["exposure"], plain["auth"], plain["egress"]) == ("efs", "internal", "basic", "nat")
     assert plain["size"] == {"cpu": 512, "memory": 1024, "workers": 1}
     assert plain["allowed_cidrs"] == ["10.42.0.0/16"]
-    assert plain["availability_zones"] == ["eu-west-1a", "eu-west-1b"]
+    assert plain["availability_zones"] == []
     assert plain["subnets"] == {
-        "public": [{"cidr": "10.42.0.0/20", "az": "eu-west-1a"}, {"cidr": "10.42.16.0/20", "az": "eu-west-1b"}],
-        "private": [{"cidr": "10.42.32.0/20", "az": "eu-west-1a"}, {"cidr": "10.42.48.0/20", "az": "eu-west-1b"}],
-        "database": [{"cidr": "10.42.64.0/20", "az": "eu-west-1a"}, {"cidr": "10.42.80.0/20", "az": "eu-west-1b"}],
+        "public": ["10.42.0.0/20", "10.42.16.0/20"],
+        "private": ["10.42.32.0/20", "10.42.48.0/20"],
+        "database": ["10.42.64.0/20", "10.42.80.0/20"],
     }
     assert plain["tags"] == {"Stack": "team-a", "Project": "mlflow", "ManagedBy": "ansible", "Environment": "dev"}
-    assert (plain["https"], plain["certificate_arn"], plain["domain"]) == (False, "", "")
+    assert (plain["certificate_arn"], plain["domain"]) == ("", "")
     assert not [name for name in plain if name.startswith("mlflow") or name in ("cpu", "memory", "workers")]
 
 
@@ -415,18 +415,58 @@ def test_good_input_is_taken(good: dict[str, Any]) -> None:
     fact(**good)
 
 
+OURS = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/mlflow@sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "ghcr.io/mlflow/mlflow@sha256:" + "0" * 64,
+        OURS.replace("eu-west-1", "us-east-1"),
+        OURS.replace("eu-west-1", "eu-west-10"),
+        OURS.replace("123456789012.", "x.123456789012."),
+    ],
+)
+def test_without_internet_an_image_of_another_registry_is_refused(image: str) -> None:
+    fact(image=image, egress="nat")
+    fact(image=image, egress="endpoints", image_copy=True)
+    _, problems = settle(image=image, egress="endpoints")
+    assert [problem.variable for problem in problems] == ["mlflow_image"]
+    assert "no registry but ECR in eu-west-1" in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+        "123456789012.dkr.ecr-fips.eu-west-1.amazonaws.com",
+        "123456789012.dkr-ecr.eu-west-1.on.aws",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com.cn",
+    ],
+)
+def test_without_internet_an_image_of_this_regions_ecr_is_taken(host: str) -> None:
+    fact(image=f"{host}/mlflow@sha256:" + "0" * 64, egress="endpoints")
+
+
+@pytest.mark.parametrize(("region", "most"), [("eu-west-1", 24), ("ap-southeast-1", 23), ("us-isof-south-1", 22)])
+def test_a_name_is_as_long_as_the_buckets_of_its_region_allow(region: str, most: int) -> None:
+    fact(stack_name="a" * most, region=region)
+    _, problems = settle(stack_name="a" * (most + 1), region=region)
+    assert [problem.remedy for problem in problems] == [f"use at most {most}"]
+    assert len(f"mlflow-{'a' * most}-123456789012-{region}-logs") <= 63
+
+
 def test_small_vpc_is_fine_with_all_subnets_given() -> None:
     nets = [f"10.42.0.{start}/27" for start in range(0, 192, 32)]
     given = {f"{kind}_subnet_cidrs": nets[2 * n : 2 * n + 2] for n, kind in enumerate(rules.SUBNET_KINDS)}
-    subnets = fact(vpc_cidr="10.42.0.0/24", availability_zones=["eu-west-1c", "eu-west-1b"], **given)["subnets"]
-    assert [net["cidr"] for kind in rules.SUBNET_KINDS for net in subnets[kind]] == nets
-    assert [net["az"] for net in subnets["private"]] == ["eu-west-1c", "eu-west-1b"]
+    subnets = fact(vpc_cidr="10.42.0.0/24", **given)["subnets"]
+    assert [cidr for kind in rules.SUBNET_KINDS for cidr in subnets[kind]] == nets
 
 
 def test_some_subnets_may_be_given_and_the_others_cut() -> None:
     subnets = fact(public_subnet_cidrs=["10.42.255.0/26", "10.42.255.64/26"])["subnets"]
-    assert subnets["public"][1] == {"cidr": "10.42.255.64/26", "az": "eu-west-1b"}
-    assert subnets["database"][1]["cidr"] == "10.42.80.0/20"
+    assert subnets["public"][1] == "10.42.255.64/26"
+    assert subnets["database"][1] == "10.42.80.0/20"
 
 
 @pytest.mark.parametrize(
@@ -451,8 +491,7 @@ def test_sizes_are_pairs_that_fargate_has_and_above_the_floor() -> None:
         assert memory in rules.FARGATE[cpu] and memory >= rules.MEMORY_FLOOR
 
 
-def test_https_and_warning() -> None:
-    assert fact(**PUBLIC, **TLS)["https"] is True
+def test_plain_http_is_warned_of() -> None:
     settings, _ = settle(**PUBLIC, allow_plain_http=True)
     assert "plain HTTP" in rules.warnings(settings)[0]
     assert rules.warnings(settle(**PUBLIC, **TLS)[0]) == rules.warnings(settle()[0]) == []
