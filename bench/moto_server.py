@@ -24,7 +24,8 @@ from moto.ec2.models.nat_gateways import NatGateway
 from moto.ecs.exceptions import InvalidParameterException
 from moto.ecs.models import Cluster, EC2ContainerServiceBackend
 from moto.ecs.responses import EC2ContainerServiceResponse
-from moto.elbv2.models import FakeLoadBalancer
+from moto.elbv2.exceptions import ValidationError
+from moto.elbv2.models import ELBv2Backend, FakeListener, FakeLoadBalancer
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.rds.exceptions import DBParameterGroupNotFoundError
 from moto.rds.models import DBCluster, DBInstance, DBParameterGroup, RDSBackend
@@ -48,6 +49,33 @@ FORCE_SSL = {
     "Source": "system",
     "ApplyType": "dynamic",
     "IsModifiable": True,
+}
+# What AWS lists of a new application load balancer and of a new listener, where moto lists next to nothing.
+BALANCER_ATTRIBUTES = {
+    "access_logs.s3.enabled": "false",
+    "access_logs.s3.bucket": "",
+    "access_logs.s3.prefix": "",
+    "client_keep_alive.seconds": "3600",
+    "connection_logs.s3.enabled": "false",
+    "connection_logs.s3.bucket": "",
+    "connection_logs.s3.prefix": "",
+    "deletion_protection.enabled": "false",
+    "idle_timeout.timeout_seconds": "60",
+    "load_balancing.cross_zone.enabled": "true",
+    "routing.http.desync_mitigation_mode": "defensive",
+    "routing.http.drop_invalid_header_fields.enabled": "false",
+    "routing.http.preserve_host_header.enabled": "false",
+    "routing.http.x_amzn_tls_version_and_cipher_suite.enabled": "false",
+    "routing.http.xff_client_port.enabled": "false",
+    "routing.http.xff_header_processing.mode": "append",
+    "routing.http2.enabled": "true",
+    "waf.fail_open.enabled": "false",
+    "zonal_shift.config.enabled": "false",
+}
+LISTENER_ATTRIBUTES = {
+    "routing.http.response.server.enabled": "true",
+    "routing.http.response.strict_transport_security.header_value": "",
+    "routing.http.response.access_control_allow_origin.header_value": "",
 }
 # A body that is read for its action only.
 LARGEST_BODY = 1_000_000
@@ -178,6 +206,30 @@ def know_parameter_groups() -> None:
         self.parameters.setdefault("rds.force_ssl", dict(FORCE_SSL))
 
     backend.describe_db_parameter_groups, group.__init__ = describe_db_parameter_groups, init
+
+
+def list_load_balancer_attributes() -> None:
+    """A load balancer and a listener have all their attributes from the start, and no bucket is ever emptied."""
+    balancer: Any = FakeLoadBalancer
+    listener: Any = FakeListener
+    backend: Any = ELBv2Backend
+    make_balancer, make_listener, modify = balancer.__init__, listener.__init__, backend.modify_load_balancer_attributes
+
+    def init_balancer(self: Any, *arguments: Any, **named: Any) -> None:
+        make_balancer(self, *arguments, **named)
+        self.attrs = dict(BALANCER_ATTRIBUTES)
+
+    def init_listener(self: Any, *arguments: Any, **named: Any) -> None:
+        make_listener(self, *arguments, **named)
+        self.attributes = dict(LISTENER_ATTRIBUTES)
+
+    def modify_load_balancer_attributes(self: Any, arn: str, attrs: dict[str, Any]) -> Any:
+        for name in (name for name, value in attrs.items() if name.endswith(".s3.bucket") and not value):
+            raise ValidationError(f"The value of '{name}' cannot be empty")
+        return modify(self, arn, attrs)
+
+    balancer.__init__, listener.__init__ = init_balancer, init_listener
+    backend.modify_load_balancer_attributes = modify_load_balancer_attributes
 
 
 class Pending:
@@ -317,6 +369,8 @@ def main() -> None:
     forget_scaling_of_provisioned_clusters()
     know_parameter_groups()
     moto_data.fill()
+    list_capacity_providers()
+    list_load_balancer_attributes()
     pending = None
     if chosen.pending is not None:
         pending = Pending(chosen.pending)
