@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from ministack.core import iam_actions
-from ministack.services import ec2, ecs, iam, rds
+from ministack.services import alb, ec2, ecs, iam, rds
 
 from local import ministack_rights
 
@@ -24,6 +24,7 @@ def fill() -> None:
     ministack_rights.know_resources()
     ministack_rights.know_tags()
     _keep_service_settings()
+    _know_listener_certificates()
 
 
 def _keep_flow_log_details() -> None:
@@ -181,6 +182,34 @@ def _filter_endpoints() -> None:
         return describe({**others, **names} if filters else params)
 
     handlers["DescribeVpcEndpoints"] = describe_vpc_endpoints
+
+
+def _know_listener_certificates() -> None:
+    more = "MoreCertificates"  # in MiniStack's record of a listener, so that it goes with it
+
+    def of_listener(change: Any) -> Any:
+        def handler(params: dict[str, Any]) -> Any:
+            action = alb._p(params, "Action")
+            listener = alb._listeners.get(alb._p(params, "ListenerArn"))
+            if not listener:
+                return alb._error("ListenerNotFound", "One or more listeners not found")
+            listener[more] = change(listener.get(more, []), alb._parse_certificate_arns(params))
+            shown = [(arn, "true") for arn in listener.get("Certificates", [])]
+            shown += [(arn, "false") for arn in listener[more]]
+            members = "".join(
+                f"<member><CertificateArn>{arn}</CertificateArn><IsDefault>{default}</IsDefault></member>"
+                for arn, default in shown
+            )
+            return alb._xml(200, action, f"<Certificates>{members}</Certificates>")
+
+        return handler
+
+    handlers = _handlers(alb, "CreateListener")
+    handlers["DescribeListenerCertificates"] = of_listener(lambda known, _: known)
+    handlers["AddListenerCertificates"] = of_listener(lambda known, given: [*dict.fromkeys([*known, *given])])
+    handlers["RemoveListenerCertificates"] = of_listener(
+        lambda known, given: [arn for arn in known if arn not in given]
+    )
 
 
 def _handlers(service: Any, action: str) -> dict[str, Any]:

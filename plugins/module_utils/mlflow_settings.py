@@ -793,6 +793,8 @@ def derive(settings: Settings) -> dict[str, Any]:
     own = {"Stack": fact["stack_name"], "Project": "mlflow", "ManagedBy": "ansible", "Environment": fact["environment"]}
     fact["tags"] = fact["tags"] | own
     fact["verify_url"] = fact["verify_url"].rstrip("/")
+    # An internal load balancer is out of reach from most places that deploy.
+    fact["verify"] = fact["exposure"] == "public" if fact["verify"] is None else fact["verify"]
     return fact
 
 

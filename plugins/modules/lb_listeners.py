@@ -148,7 +148,7 @@ class Listeners:
             "tags": tags.get(arn, {}),
         }
         if listener["Protocol"] == "HTTPS":
-            default = [certificate["CertificateArn"] for certificate in listener.get("Certificates", [])]
+            default = [certificate["CertificateArn"] for certificate in listener.get("Certificates", [])][:1]
             properties |= {
                 "ssl_policy": listener.get("SslPolicy"),
                 "certificates": default + self._more_certificates(arn, default),

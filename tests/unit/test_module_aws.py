@@ -25,7 +25,6 @@ def modules() -> dict[str, ModuleType]:
     names = (
         "stack_info",
         "vpc_flow_log",
-        "ssm_parameters",
         "nat_gateway",
     )
     loaded = {name: load("modules", name) for name in names}
@@ -401,54 +400,6 @@ def test_flow_log_of_a_missing_vpc_is_one_sentence(run: Run, flow_arguments: dic
 
 def test_flow_log_needs_a_role(run: Run) -> None:
     assert "role_arn" in run("vpc_flow_log", vpc_id="vpc-1", log_group="/a")["msg"]
-
-
-# --- ssm_parameters --------------------------------------------------------------------------------------------------
-
-
-def parameters(path: str) -> dict[str, str]:
-    """Return what stands below `path`."""
-    pages = client("ssm").get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True)
-    return {each["Name"]: each["Value"] for page in pages for each in page["Parameters"]}
-
-
-def test_parameters_four_steps_and_absence(run: Run) -> None:
-    values = {f"name{number}": str(number) for number in range(23)} | {"release/image": "x@sha256:1"}
-    answer = four_steps(run, "ssm_parameters", path="/mlflow/team-a/", values=values, tags=TAGS)
-    assert answer.writes == ["PutParameter"] * 24
-    assert parameters("/mlflow/team-a") == {f"/mlflow/team-a/{name}": value for name, value in values.items()}
-    tags = client("ssm").list_tags_for_resource(ResourceType="Parameter", ResourceId="/mlflow/team-a/name1")
-    assert {tag["Key"]: tag["Value"] for tag in tags["TagList"]} == TAGS
-
-    changed = four_steps(run, "ssm_parameters", path="/mlflow/team-a/", values={**values, "name1": "other"})
-    assert (changed["written"], changed.writes) == (["name1"], ["PutParameter"])
-    run("ssm_parameters", path="/mlflow/team-ab/", values={"name": "stays"})
-    gone = four_steps(run, "ssm_parameters", path="/mlflow/team-a/", state="absent")
-    assert gone.writes == ["DeleteParameters"] * 3
-    assert parameters("/mlflow") == {"/mlflow/team-ab/name": "stays"}
-
-
-def test_parameters_are_purged_only_when_told(run: Run) -> None:
-    run("ssm_parameters", path="/a/b/", values={"one": "1", "two": "2"})
-    assert run("ssm_parameters", path="/a/b/", values={"one": "1"})["changed"] is False
-    answer = four_steps(run, "ssm_parameters", path="/a/b/", values={"one": "1"}, purge=True)
-    assert answer["deleted"] == ["two"]
-
-
-@pytest.mark.parametrize(
-    ("path", "values", "sentence"),
-    [
-        ("/a", {"x": "1"}, "path is '/a'; it must begin and end with a slash, such as /mlflow/team-a/."),
-        ("a/", {"x": "1"}, "path is 'a/'; it must begin and end with a slash, such as /mlflow/team-a/."),
-        ("/", {"x": "1"}, "path is '/'; it must begin and end with a slash, such as /mlflow/team-a/."),
-        ("/a/", {"x": 1}, "values.x is 1; SSM stores only strings that are not empty."),
-        ("/a/", {"x": ""}, "values.x is ''; SSM stores only strings that are not empty."),
-        ("/a/", {"x": None}, "values.x is None; SSM stores only strings that are not empty."),
-    ],
-)
-def test_parameters_refuse_bad_input_before_any_call(run: Run, path: str, values: Any, sentence: str) -> None:
-    answer = run("ssm_parameters", path=path, values=values)
-    assert (answer["msg"], answer.calls) == (sentence, [])
 
 
 # --- nat_gateway -----------------------------------------------------------------------------------------------------

@@ -341,8 +341,8 @@ def test_findings_of_inspector_that_may_not_be_read_stop_only_a_gate_that_was_as
 
     STUBS["DescribeImageScanFindings"] = denied
     sentence = (
-        f"ECR has no findings for {NAME}@{digest} (findings are in Amazon Inspector, which this login may not read), so "
-        "nobody knows whether it may be deployed: allow inspector2:ListCoverage and inspector2:ListFindings in the "
+        f"ECR has no findings for {NAME}@{digest} (findings are in Amazon Inspector, which this login may not read), "
+        "so nobody knows whether it may be deployed: allow inspector2:ListCoverage and inspector2:ListFindings in the "
         "deployer's policy, which is in policies/, or set mlflow_image_scan_gate to none."
     )
     assert ensure(scan_gate="critical")["msg"] == sentence

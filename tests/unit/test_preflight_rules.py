@@ -357,6 +357,21 @@ def test_booleans(value: object, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("exposure", "given", "expected"),
+    [
+        ("internal", None, False),
+        ("public", None, True),
+        ("public", "", True),
+        ("internal", True, True),
+        ("public", False, False),
+    ],
+)
+def test_verify_follows_from_the_exposure_unless_it_is_said(exposure: str, given: object, expected: bool) -> None:
+    public = {"allow_plain_http": True, "allowed_cidrs": "0.0.0.0/0"} if exposure == "public" else {}
+    assert fact(exposure=exposure, verify=given, **public)["verify"] is expected
+
+
+@pytest.mark.parametrize(
     "value",
     [
         ["10.0.0.0/8", "192.168.0.0/16"],
