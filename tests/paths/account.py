@@ -193,9 +193,16 @@ class Reader:
                 continue
             gateway["Attachments"] = [each["VpcId"] for each in gateway["Attachments"]]
             yield Resource("ec2/internet-gateway", named(gateway), gateway, [gateway["InternetGatewayId"]])
+        # The interfaces of a service: AWS makes them and takes them away.
+        of_services: set[str] = {
+            target["NetworkInterfaceId"]
+            for system in self.ask("efs", "describe_file_systems")["FileSystems"]
+            for target in self.ask("efs", "describe_mount_targets", FileSystemId=system["FileSystemId"])["MountTargets"]
+        }
         for nat in self.ask("ec2", "describe_nat_gateways")["NatGateways"]:
             if nat["State"] in ("deleted", "deleting"):
                 continue
+            of_services |= {each.get("NetworkInterfaceId") for each in nat["NatGatewayAddresses"]}
             nat["Addresses"] = [each.get("AllocationId") for each in nat.pop("NatGatewayAddresses", [])]
             yield Resource("ec2/nat-gateway", named(nat), nat, [nat["NatGatewayId"]])
         for address in self.ask("ec2", "describe_addresses")["Addresses"]:
@@ -206,6 +213,7 @@ class Reader:
         for endpoint in self.ask("ec2", "describe_vpc_endpoints")["VpcEndpoints"]:
             if endpoint["State"].lower() in ("deleted", "deleting"):
                 continue
+            of_services |= set(endpoint.get("NetworkInterfaceIds", []))
             endpoint["PolicyDocument"] = parsed(endpoint.get("PolicyDocument"))
             endpoint["Groups"] = [each["GroupId"] for each in endpoint.pop("Groups", [])]
             name = f"{endpoint['ServiceName'].split('.', 3)[-1]} of {endpoint['VpcId']}"
@@ -214,7 +222,11 @@ class Reader:
             yield Resource(
                 "ec2/flow-log", f"of {log['ResourceId']}", log | {"Of": log["ResourceId"]}, [log["FlowLogId"]]
             )
+        for prefixes in self.ask("ec2", "describe_managed_prefix_lists")["PrefixLists"]:
+            yield Resource("ec2/prefix-list", prefixes["PrefixListName"], {}, [prefixes["PrefixListId"]])
         for interface in self.mine("describe_network_interfaces", "NetworkInterfaces"):
+            if interface["NetworkInterfaceId"] in of_services:
+                continue
             if interface.get("RequesterManaged") or interface.get("InterfaceType") not in (None, "interface"):
                 continue
             attached = interface.get("Attachment", {}).get("InstanceOwnerId", "")

@@ -97,13 +97,21 @@ SETTINGS: dict[str, Walked | Refused | NoProperty] = {
     "mlflow_capacity_cpu_target": Walked((60, 75), RDS),
     "mlflow_database_instance_class": Walked(("db.t4g.small", "db.t4g.medium"), RDS),
     "mlflow_database_engine_version": Walked(("16.4", "16.6"), RDS, one_way=True),
-    "mlflow_database_storage_gb": Walked((20, 40), RDS),
+    "mlflow_database_storage_gb": Walked((20, 400), RDS),
+    "mlflow_database_storage_max_gb": Walked((UNSET, 0, 500), RDS),
+    "mlflow_database_iops": Walked((0, 13000), RDS),
     "mlflow_database_multi_az": Walked(BOOLEAN, RDS),
     "mlflow_database_port": Walked((5432, 5433), RDS),
+    "mlflow_database_insights": Walked((True, False), RDS),
+    "mlflow_database_log_exports": Walked((["postgresql", "upgrade"], ["upgrade"], []), RDS),
+    "mlflow_database_backup_window": Walked((UNSET, "02:00-02:30", "03:00-04:00"), RDS),
+    "mlflow_database_maintenance_window": Walked((UNSET, "sun:05:00-sun:06:00", "mon:05:00-mon:06:00"), RDS),
+    "mlflow_database_minor_upgrades": Walked((True, False), RDS),
     "mlflow_deletion_protection": Walked(BOOLEAN),
     "mlflow_backup_days": Walked((7, 0, 14)),
     "mlflow_final_snapshot": NoProperty(OF_DESTROY),
     "mlflow_keep_artifacts": Walked(BOOLEAN),
+    "mlflow_keep_backups": NoProperty(OF_DESTROY),
     "mlflow_log_retention_days": Walked((30, 7)),
     "mlflow_artifact_noncurrent_days": Walked((30, 7)),
     "mlflow_access_logs": Walked(BOOLEAN),
@@ -113,6 +121,7 @@ SETTINGS: dict[str, Walked | Refused | NoProperty] = {
     "mlflow_release_image": NoProperty("it is what mlflow_image is, for one run"),
     "mlflow_deployment_failed": NoProperty(OF_ONE_RUN),
     "mlflow_fail_on_changes": NoProperty(OF_ONE_RUN),
+    "mlflow_accept_drift": NoProperty(OF_ONE_RUN),
     "mlflow_wait": NoProperty(OF_ONE_RUN),
     "mlflow_full_run": NoProperty(OF_ONE_RUN),
     "mlflow_verify": NoProperty(OF_ONE_RUN),
@@ -162,9 +171,9 @@ def log_bucket_kept(path: Sequence[Config]) -> bool:
     return not path[-1]["mlflow_access_logs"] and any(config["mlflow_access_logs"] for config in path)
 
 
-def image_copied(path: Sequence[Config]) -> bool:
-    """Whether images were copied."""
-    return any(config["mlflow_image_copy"] for config in path)
+def drawn(name: str) -> Callable[[Sequence[Config]], bool]:
+    """Whether a setting that AWS draws a value for was set before and no longer is."""
+    return lambda path: path[-1].get(name) == UNSET and any(config[name] != UNSET for config in path)
 
 
 DIFFERENCES: tuple[Difference, ...] = (
@@ -172,6 +181,16 @@ DIFFERENCES: tuple[Difference, ...] = (
         "RDS cannot make a disk smaller",
         re.compile(r"^rds/instance/bench-1: AllocatedStorage is "),
         lambda path: path[-1]["mlflow_storage"] == "rds" and once_more("mlflow_database_storage_gb")(path),
+    ),
+    Difference(
+        "AWS draws a window once, and one that was set stays when nobody sets one any more",
+        re.compile(r"^rds/instance/bench-1: PreferredBackupWindow is "),
+        drawn("mlflow_database_backup_window"),
+    ),
+    Difference(
+        "AWS draws a window once, and one that was set stays when nobody sets one any more",
+        re.compile(r"^rds/instance/bench-1: PreferredMaintenanceWindow is "),
+        drawn("mlflow_database_maintenance_window"),
     ),
     Difference(
         "a log bucket holds what was logged, and destroy decides about it",

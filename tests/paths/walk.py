@@ -41,7 +41,9 @@ def walked(family: Mapping[str, Any]) -> dict[str, Walked]:
     return {
         name: entry
         for name, entry in values.SETTINGS.items()
-        if isinstance(entry, Walked) and all(family.get(key) == value for key, value in (entry.where or {}).items())
+        if isinstance(entry, Walked)
+        and name in spec()
+        and all(family.get(key) == value for key, value in (entry.where or {}).items())
     }
 
 
@@ -49,6 +51,9 @@ def first(family: Mapping[str, Any]) -> Config:
     """Where a walk begins: the first of each of the values, those of settings without meaning here left out."""
     config = dict(values.GIVEN) | dict(family)
     for name, entry in values.SETTINGS.items():
+        if name not in spec():
+            # tests/unit/test_paths.py says so.
+            continue
         if isinstance(entry, Walked):
             config[name] = entry.values[0] if name in walked(family) else UNSET
         elif isinstance(entry, values.Refused):
@@ -154,6 +159,7 @@ RELATED = (
     ("mlflow_size", "mlflow_cpu", "mlflow_memory", "mlflow_workers"),
     ("mlflow_domain", "mlflow_certificate_arn"),
     ("mlflow_capacity_min", "mlflow_capacity_max"),
+    ("mlflow_database_storage_gb", "mlflow_database_storage_max_gb", "mlflow_database_iops"),
 )
 
 
