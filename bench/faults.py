@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -55,6 +55,7 @@ class Fault:
 
     Attributes:
         call: "service Operation", with * and ? as in file names.
+        but: calls among them that it does not happen to, in the same form.
         kind: one of KINDS. A lost answer is that of a call that was carried out; a call that is throttled or refused
             was not.
         nth: the first matching call that it happens to, from 1.
@@ -67,6 +68,7 @@ class Fault:
 
     call: str
     kind: str
+    but: list[str] = field(default_factory=list)
     nth: int = 1
     times: int = 1
     each: bool = False
@@ -78,6 +80,10 @@ class Fault:
         """Raise ValueError for a kind that there is not."""
         if self.kind not in KINDS:
             raise ValueError(f"fault '{self.kind}' is none of {', '.join(KINDS)}")
+
+    def matches(self, name: str) -> bool:
+        """Return whether it is about calls of this name."""
+        return fnmatch.fnmatchcase(name, self.call) and not any(fnmatch.fnmatchcase(name, but) for but in self.but)
 
 
 @dataclass(frozen=True)
@@ -285,7 +291,7 @@ class Faults:
             self.calls.append(call.name)
             happens = None
             for number, fault in enumerate(self.faults):
-                if not fnmatch.fnmatchcase(call.name, fault.call):
+                if not fault.matches(call.name):
                     continue
                 key = (number, call.digest if fault.each else "")
                 self.counts[key] = count = self.counts.get(key, 0) + 1
