@@ -113,17 +113,19 @@ def rest_operations(service: str) -> list[tuple[str, re.Pattern[str], frozenset[
         path, _, query = model.operation_model(name).http["requestUri"].partition("?")
         # Of S3 the bucket is in the path, behind a host that is a number.
         pattern = re.sub(r"\{(\w+)(\+?)\}", lambda part: ".+" if part[2] else "[^/]+", path.rstrip("/")) + "/?"
-        keys = frozenset(key for key in query.split("&") if key)
-        found.append((model.operation_model(name).http["method"], re.compile(pattern), keys, name))
+        shape = model.operation_model(name).input_shape
+        asked = [shape.members[member].serialization for member in shape.required_members] if shape else []
+        keys = {each["name"] for each in asked if each.get("location") == "querystring"} | set(query.split("&")) - {""}
+        found.append((model.operation_model(name).http["method"], re.compile(pattern), frozenset(keys), name))
     return sorted(found, key=lambda each: (-len(each[2]), -len(each[1].pattern.replace("[^/]+", "")), each[3]))
 
 
-def rest_operation(service: str, method: str, path: str, query: str) -> str:
-    """The operation of a REST request; its method where no model knows it."""
+def rest_operation(service: str, method: str, path: str, query: str, copies: bool = False) -> str:
+    """The operation of a REST request, its method if no model knows it; with `copies` a header names a source."""
     present = set(query.split("&")) | {part.partition("=")[0] for part in query.split("&")}
     with suppress(botocore.exceptions.UnknownServiceError):
         for verb, pattern, keys, name in rest_operations(service):
-            if verb == method and keys <= present and pattern.fullmatch(path):
+            if verb == method and keys <= present and pattern.fullmatch(path) and copies == ("Copy" in name):
                 return name
     return method.title()
 
@@ -141,7 +143,8 @@ def call_of(env: dict[str, Any], body: bytes) -> Call:
     elif env["REQUEST_METHOD"] == "POST" and service not in XML_SERVICES and not body.startswith(b"{"):
         operation = parse_qs(body.decode("utf-8", "replace")).get("Action", [""])[0]
         protocol = ("ec2" if service == "ec2" else "query") if operation else protocol
-    operation = operation or rest_operation(service, env["REQUEST_METHOD"], path, query)
+    copies = "HTTP_X_AMZ_COPY_SOURCE" in env
+    operation = operation or rest_operation(service, env["REQUEST_METHOD"], path, query, copies)
     return Call(service, operation, protocol, digest.hexdigest())
 
 
