@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import functools
 import json
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults import cases, runs
@@ -29,25 +31,44 @@ def right(path: Path) -> set[str]:
     return {case for case, good in verdicts.items() if good}
 
 
-def attempt(storage: str, chosen: argparse.Namespace, done: set[str], tried: Counter[str], wrong: Counter[str]) -> None:
+class Tally:
+    """What was tried, of which kind, and how often it was wrong; each case is printed and kept in a file."""
+
+    def __init__(self, file: Path, only: str, done: set[str]) -> None:
+        self.file = file
+        self.only = only
+        self.done = done
+        self.tried: Counter[str] = Counter()
+        self.wrong: Counter[str] = Counter()
+
+    def attempt(self, case: str, kind: str, check: Callable[[], list[str]]) -> None:
+        """Try a case, unless it was not asked for or was right before."""
+        if case in self.done or not fnmatch.fnmatchcase(case, self.only):
+            return
+        begin = time.monotonic()
+        try:
+            sentences = check()
+        except AssertionError as error:
+            sentences = [str(error)]
+        self.tried[kind] += 1
+        self.wrong[kind] += bool(sentences)
+        print(f"{case}: {'wrong' if sentences else 'right'} after {time.monotonic() - begin:.0f} s", flush=True)
+        for sentence in sentences:
+            print(f"  {sentence}", flush=True)
+        with self.file.open("a") as kept:
+            kept.write(json.dumps({"case": case, "wrong": sentences}) + "\n")
+
+
+def attempt(storage: str, chosen: argparse.Namespace, tally: Tally) -> None:
     """Try the cases of one storage."""
-    with runs.bench(f"mlflow_storage={storage}", *cases.SETTINGS) as bench, chosen.file.open("a") as kept:
+    with runs.bench(f"mlflow_storage={storage}", *cases.SETTINGS) as bench:
         trial = cases.Trial(bench)
         trial.undisturbed(*cases.SCENARIOS)
         for case in trial.cases(storage, cases.SCENARIOS, tuple(chosen.kind), chosen.every):
-            if str(case) in done or not fnmatch.fnmatchcase(str(case), chosen.only):
-                continue
-            begin = time.monotonic()
-            try:
-                sentences = trial.check(case)
-            except AssertionError as error:
-                sentences = [str(error)]
-            tried[case.kind] += 1
-            wrong[case.kind] += bool(sentences)
-            print(f"{case}: {'wrong' if sentences else 'right'} after {time.monotonic() - begin:.0f} s", flush=True)
-            print(*(f"  {sentence}" for sentence in sentences), sep="\n", end="\n" if sentences else "", flush=True)
-            kept.write(json.dumps({"case": str(case), "wrong": sentences}) + "\n")
-            kept.flush()
+            tally.attempt(str(case), case.kind, functools.partial(trial.check, case))
+        for other in ("first", "destroy"):
+            name = f"together {storage}: a converge beside a {other.replace('first', 'first converge')}"
+            tally.attempt(name, "together", functools.partial(trial.together, other))
 
 
 def main() -> int:
@@ -61,16 +82,14 @@ def main() -> int:
     parser.add_argument("--file", type=Path, default=KEPT)
     chosen = parser.parse_args()
     chosen.kind = chosen.kind or list(cases.KINDS)
-    done = right(chosen.file) if chosen.resume else set()
-    tried: Counter[str] = Counter()
-    wrong: Counter[str] = Counter()
+    tally = Tally(chosen.file, chosen.only, right(chosen.file) if chosen.resume else set())
     for storage in chosen.storage or cases.STORAGES:
-        attempt(storage, chosen, done, tried, wrong)
-    for kind in chosen.kind:
-        print(f"{kind}: {tried[kind]} tried, {wrong[kind]} wrong")
-    if done:
-        print(f"{len(done)} were right before and left out")
-    return min(1, wrong.total())
+        attempt(storage, chosen, tally)
+    for kind, times in sorted(tally.tried.items()):
+        print(f"{kind}: {times} tried, {tally.wrong[kind]} wrong")
+    if tally.done:
+        print(f"{len(tally.done)} were right before and left out")
+    return min(1, tally.wrong.total())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tests.paths import account
 
 from bench import sides
 from bench.faults import Fault
-from tests.faults.runs import Bench, End
+from tests.faults.runs import Bench, End, finish
 
 KINDS = ("lost", "throttled", "killed before", "killed after")
 SCENARIOS = ("first", "change", "destroy")
@@ -109,6 +109,20 @@ class Trial:
             for call, times in Counter(self.calls[scenario]).items():
                 for nth in range(1, times + 1 if every else 2):
                     yield from (Case(scenario, storage, call, nth, kind) for kind in kinds)
+
+    def together(self, other: str) -> list[str]:
+        """What is wrong after a converge beside another playbook of the same stack, and an undisturbed run of that."""
+        self.begin(other)
+        wrong = []
+        beside = sides.destroy() if other == "destroy" else sides.converge()
+        for process, log in [self.bench.start(sides.converge()), self.bench.start(beside)]:
+            code = finish(process)
+            if code not in (0, 2) or "Traceback" in log.read_text():
+                wrong.append(f"a run beside another ended with {code}: {log.read_text()[-600:]}")
+        end = self.run(other)
+        if end.code:
+            return [*wrong, f"the next run ended with {end.code}: {end.failures or end.output[-600:]}"]
+        return [*wrong, *self.problems(other)]
 
     def check(self, case: Case) -> list[str]:
         """What is wrong after the fault, a sentence each; [] when all is right."""
