@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from tests.paths import account
-
 from bench import sides
 from bench.faults import Fault
 from tests.faults.runs import Bench, End, finish
+from tests.paths import account
 
 KINDS = ("lost", "throttled", "killed before", "killed after")
 SCENARIOS = ("first", "change", "destroy")
