@@ -3,19 +3,20 @@
 `python -m bench.moto_server PORT LATENCY_MS LOG`; LOG gets one line "service action" per call. With `--pending SECONDS`
 what AWS takes minutes to make is that long not ready, or until the signal USR1, and the lines of LOG go on with the
 seconds since the start and what a call was told to be pending; bench/waits.py reads them. With `--record FILE` each
-call is written down whole, one JSON object per line, for bench/floor.py to send again.
+call is written down whole, one JSON object per line, for bench/floor.py to send again. With `--faults FILE` calls get
+lost, throttled or refused, or end who made them; bench/faults.py says how, also at run time.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import io
 import json
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -31,7 +32,7 @@ from moto.rds.exceptions import DBParameterGroupNotFoundError
 from moto.rds.models import DBCluster, DBInstance, DBParameterGroup, RDSBackend
 from werkzeug.serving import run_simple
 
-from bench import moto_data
+from bench import faults, moto_data
 from local import moto_server
 
 # What moto's ECS services forget, and what they have when nobody has said; forgotten, it is drift for ever.
@@ -77,8 +78,6 @@ LISTENER_ATTRIBUTES = {
     "routing.http.response.strict_transport_security.header_value": "",
     "routing.http.response.access_control_allow_origin.header_value": "",
 }
-# A body that is read for its action only.
-LARGEST_BODY = 1_000_000
 
 
 def attribute(setting: str) -> str:
@@ -273,16 +272,6 @@ class Pending:
         return told
 
 
-def body_of(env: dict[str, Any]) -> bytes:
-    """The body of a request, which stays to be read; b"" for one that is too large to be only parameters."""
-    length = int(env.get("CONTENT_LENGTH") or 0)
-    if not 0 < length < LARGEST_BODY:
-        return b""
-    body: bytes = env["wsgi.input"].read(length)
-    env["wsgi.input"] = io.BytesIO(body)
-    return body
-
-
 def service_of(env: dict[str, Any]) -> str:
     """The service that a request is signed for."""
     scope = env.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split("/")
@@ -340,7 +329,7 @@ class Logged:
     def __call__(self, env: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if env["PATH_INFO"].startswith("/moto-api"):
             return self.inner(env, start)
-        body = body_of(env)
+        body = faults.take_body(env)
         name = call_name(env, body)
         if self.record:
             self.record.write(whole(env, body, name) + "\n")
@@ -363,6 +352,7 @@ def main() -> None:
     parser.add_argument("log")
     parser.add_argument("--pending", type=float, metavar="SECONDS")
     parser.add_argument("--record", metavar="FILE")
+    parser.add_argument("--faults", metavar="FILE", type=Path)
     chosen = parser.parse_args()
     moto_server.patch()
     fill_ecs()
@@ -376,7 +366,8 @@ def main() -> None:
         pending = Pending(chosen.pending)
         pending.hold_all()
         signal.signal(signal.SIGUSR1, lambda *_: setattr(pending, "seconds", 0.0))
-    inner = DomainDispatcherApplication(create_backend_app)
+    known = faults.load(chosen.faults.read_text()) if chosen.faults else []
+    inner = faults.Faults(DomainDispatcherApplication(create_backend_app), known)
     application = Logged(inner, chosen.latency / 1000, chosen.log, pending, chosen.record)
     run_simple("127.0.0.1", chosen.port, application, threaded=True, request_handler=moto_server.QuietHandler)
 

@@ -537,7 +537,6 @@ def test_what_was_changed_by_hand_is_set_back(
     run("ecs_fargate_service", **wanted)
     before = settled(service_of(ecs))
     ecs.update_service(cluster=STACK, service=STACK, **filled(BY_HAND[what], place))
-    updates: list[dict[str, Any]] = []
     mended = four_steps(run, "ecs_fargate_service", **wanted)
     assert mended.writes == ["UpdateService"]
     after = settled(service_of(ecs))
@@ -574,7 +573,6 @@ def test_a_number_between_both_bounds_stays(
 
 def test_tasks_are_replaced_where_only_a_start_decides(run: Run, wanted: dict[str, Any], stubs: dict[str, Any]) -> None:
     run("ecs_fargate_service", **wanted)
-    updates: list[dict[str, Any]] = []
 
     def update(**request: Any) -> Any:
         updates.append(request)
