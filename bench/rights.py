@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from bench import sides
 
 # What is turned on by the second run, and taken back by the third, of a stack with each storage.
-FIRST = {
+FIRST: dict[str, dict[str, Any]] = {
     "rds": {"mlflow_egress": "endpoints", "mlflow_deletion_protection": False},
     "efs": {"mlflow_deletion_protection": False},
 }
-ON = {
+ON: dict[str, Any] = {
     "mlflow_egress": "nat_per_az",
     "mlflow_flow_logs": True,
     "mlflow_capacity_max": 3,
@@ -21,7 +23,7 @@ ON = {
 GONE = {"mlflow_keep_artifacts": False, "mlflow_final_snapshot": True}
 
 
-def settings(values: dict[str, object]) -> list[str]:
+def settings(values: Mapping[str, Any]) -> list[str]:
     """Settings as arguments of ansible-playbook."""
     return ["-e", json.dumps(values)]
 

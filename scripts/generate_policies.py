@@ -397,7 +397,12 @@ def policies(actions: Iterable[str]) -> dict[str, dict[str, Any]]:
     for scope in SCOPES:
         if scope.sid not in listed:
             continue
-        statement = {"Sid": scope.sid, "Effect": "Allow", "Action": listed[scope.sid], "Resource": scope.resource}
+        statement: dict[str, Any] = {
+            "Sid": scope.sid,
+            "Effect": "Allow",
+            "Action": listed[scope.sid],
+            "Resource": scope.resource,
+        }
         if scope.condition:
             statement["Condition"] = scope.condition
         documents.setdefault(scope.area, {"Version": "2012-10-17", "Statement": []})["Statement"].append(statement)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ministack.core import iam_evaluator
 
 from scripts import generate_policies as generated
 
@@ -190,6 +191,29 @@ def test_a_required_boundary_holds_for_every_way_to_a_role() -> None:
     assert actions == writes | {"iam:DeleteRolePermissionsBoundary"}
     (condition,) = [one["Condition"] for one in refused if "Condition" in one]
     assert condition == {"ArnNotLike": {"iam:PermissionsBoundary": "arn:*:iam::*:policy/mlflow-boundary"}}
+
+
+@pytest.mark.parametrize(
+    ("action", "boundary", "allowed"),
+    [
+        ("iam:CreateRole", "arn:aws:iam::123456789012:policy/mlflow-boundary", True),
+        ("iam:CreateRole", None, False),
+        ("iam:CreateRole", "arn:aws:iam::aws:policy/AdministratorAccess", False),
+        ("iam:PutRolePolicy", "arn:aws:iam::123456789012:policy/mlflow-boundary", True),
+        ("iam:PutRolePolicy", None, False),
+        ("iam:DeleteRolePermissionsBoundary", "arn:aws:iam::123456789012:policy/mlflow-boundary", False),
+        ("iam:DeleteRole", None, True),
+    ],
+)
+def test_a_role_without_the_required_boundary_is_refused(action: str, boundary: str | None, allowed: bool) -> None:
+    files = [*DEPLOYER, ROOT / "policies/require-boundary.json"]
+    asked: Any = iam_evaluator.EvalContext(
+        principal_arn="", principal_type="AssumedRole", principal_account="123456789012", action=action,
+        resource_arn="arn:aws:iam::123456789012:role/mlflow/mlflow-a-eu-west-1-task", region="eu-west-1",
+        service_context={"iam:permissionsboundary": boundary} if boundary else {},
+    )  # fmt: skip
+    parsed = [iam_evaluator.parse_policy_document(file.read_text()) for file in files]
+    assert (iam_evaluator.evaluate(asked, parsed).decision == "Allow") is allowed
 
 
 ROLE_TEMPLATES = sorted((ROOT / "roles").rglob("*_policy.json.j2"))
