@@ -145,7 +145,7 @@ OWN = (
     Own(r"ecs_service/clusters\[\]/(attachmentsStatus|registeredContainerInstancesCount)", "a state that AWS reports"),
     Own(r"ecs_service/policies\[\]/Alarms\[\].*", "drawn by Application Auto Scaling for its policy"),
     Own(r"secrets/.*/(LastChangedDate|NextRotationDate|LastRotatedDate)", "the date of a change that is seen itself"),
-    Own(r"logs/.*/(metricFilterCount)", "the filters are compared themselves"),
+    Own(r"log_groups/.*/metricFilterCount", "the filters are compared themselves"),
     Own(r".*/(Creat(ed|ion)(Date|Time|edTime|Timestamp)|created_?[aA]t|creat(ion|ed)Time|registeredAt)", "a date"),
     Own(r".*/(InstanceCreateTime|CertificateDetails/.*|CreatedDate|CreationTimestamp)", "a date"),
 )
