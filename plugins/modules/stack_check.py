@@ -287,9 +287,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    account = Account(
-        module.params["name"], {name: module.client(name) for name in ("ec2", "elbv2", "rds", "efs", "ssm")}
-    )
+    account = Account(module.params["name"], {name: module.client(name) for name in ("ec2", "elbv2", "rds", "efs", "ssm")})
     try:
         there = account.read()
     except (ClientError, BotoCoreError) as error:

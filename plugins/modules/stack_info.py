@@ -331,9 +331,7 @@ class Reader:
 
     def s3_artifacts(self) -> Part:
         """Return the artifact bucket, the log bucket, and the name that the first has or is to get."""
-        part: Part = {
-            "bucket_name": self._published("artifact_bucket") or self.bucket_name("artifacts", self._account())
-        }
+        part: Part = {"bucket_name": self._published("artifact_bucket") or self.bucket_name("artifacts", self._account())}
         names = {"bucket": part["bucket_name"], "log_bucket": self.bucket_name("logs", self._account())}
         for key, bucket in names.items():
             stands = found(
