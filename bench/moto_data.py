@@ -11,6 +11,7 @@ from typing import Any
 
 from moto.backup import urls as backup_urls
 from moto.backup.responses import BackupResponse
+from moto.core.responses import ActionResult
 from moto.efs import urls as efs_urls
 from moto.efs.models import FileSystem
 from moto.efs.responses import EFSResponse
@@ -38,6 +39,7 @@ def fill() -> None:
     instance._gaps_filled = True
     _remember_instance_settings()
     _reset_parameters()
+    _keep_subnet_groups()
     _change_file_systems()
     _forget_keys()
     _list_recovery_points()
@@ -62,7 +64,15 @@ def _remember_instance_settings() -> None:
         update(self, **named)
         learn(self, named)
 
+    def remove_role_from_db_instance(self: Any) -> Any:
+        (one,) = self.backend.describe_db_instances(self.params["DBInstanceIdentifier"])
+        kept = [role for role in one._associated_roles if role.feature_name != self.params["FeatureName"]]
+        one._associated_roles = kept
+        return ActionResult({})
+
     instance.__init__, instance.update = init, updated
+    response: Any = RDSResponse
+    response.remove_role_from_db_instance = remove_role_from_db_instance
 
 
 def _reset_parameters() -> None:
@@ -81,8 +91,6 @@ def _reset_parameters() -> None:
         return answer
 
     def reset_db_parameter_group(self: Any) -> Any:
-        from moto.core.responses import ActionResult
-
         name = self.params["DBParameterGroupName"]
         (found,) = self.backend.describe_db_parameter_groups({"db_parameter_group_name": name})
         for one in self.params.get("Parameters") or []:
@@ -92,6 +100,18 @@ def _reset_parameters() -> None:
     assert not hasattr(backend, "reset_db_parameter_group")
     group.update_parameters, response.describe_db_parameters = update_parameters, describe_db_parameters
     response.reset_db_parameter_group = reset_db_parameter_group
+
+
+def _keep_subnet_groups() -> None:
+    backend: Any = RDSBackend
+    modify = backend.modify_db_subnet_group
+
+    def modify_db_subnet_group(self: Any, subnet_name: str, *arguments: Any, **named: Any) -> Any:
+        # moto takes the group out and forgets to put it back.
+        self.subnet_groups[subnet_name] = group = modify(self, subnet_name, *arguments, **named)
+        return group
+
+    backend.modify_db_subnet_group = modify_db_subnet_group
 
 
 def _change_file_systems() -> None:

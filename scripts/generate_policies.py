@@ -49,27 +49,44 @@ PREFIXES = {
 }
 # Operations whose right has another name, or that need several.
 EXCEPTIONS: dict[str, tuple[str, ...]] = {
+    "s3:DeleteBucketAnalyticsConfiguration": ("s3:PutAnalyticsConfiguration",),
+    "s3:DeleteBucketCors": ("s3:PutBucketCORS",),
     "s3:DeleteBucketEncryption": ("s3:PutEncryptionConfiguration",),
+    "s3:DeleteBucketIntelligentTieringConfiguration": ("s3:PutIntelligentTieringConfiguration",),
+    "s3:DeleteBucketInventoryConfiguration": ("s3:PutInventoryConfiguration",),
     "s3:DeleteBucketLifecycle": ("s3:PutLifecycleConfiguration",),
+    "s3:DeleteBucketMetricsConfiguration": ("s3:PutMetricsConfiguration",),
     "s3:DeleteBucketOwnershipControls": ("s3:PutBucketOwnershipControls",),
+    "s3:DeleteBucketReplication": ("s3:PutReplicationConfiguration",),
     "s3:DeleteBucketTagging": ("s3:PutBucketTagging",),
     "s3:DeleteObjects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
     "s3:DeletePublicAccessBlock": ("s3:PutBucketPublicAccessBlock",),
     "s3:GetBucketAccelerateConfiguration": ("s3:GetAccelerateConfiguration",),
+    "s3:GetBucketAnalyticsConfiguration": ("s3:GetAnalyticsConfiguration",),
+    "s3:GetBucketCors": ("s3:GetBucketCORS",),
     "s3:GetBucketEncryption": ("s3:GetEncryptionConfiguration",),
+    "s3:GetBucketIntelligentTieringConfiguration": ("s3:GetIntelligentTieringConfiguration",),
+    "s3:GetBucketInventoryConfiguration": ("s3:GetInventoryConfiguration",),
     "s3:GetBucketLifecycle": ("s3:GetLifecycleConfiguration",),
     "s3:GetBucketLifecycleConfiguration": ("s3:GetLifecycleConfiguration",),
+    "s3:GetBucketMetricsConfiguration": ("s3:GetMetricsConfiguration",),
+    "s3:GetBucketNotificationConfiguration": ("s3:GetBucketNotification",),
+    "s3:GetBucketReplication": ("s3:GetReplicationConfiguration",),
     "s3:GetObjectLockConfiguration": ("s3:GetBucketObjectLockConfiguration",),
     "s3:GetPublicAccessBlock": ("s3:GetBucketPublicAccessBlock",),
     "s3:HeadBucket": ("s3:ListBucket",),
-    "s3:GetBucketInventoryConfiguration": ("s3:GetInventoryConfiguration",),
+    "s3:ListBucketAnalyticsConfigurations": ("s3:GetAnalyticsConfiguration",),
+    "s3:ListBucketIntelligentTieringConfigurations": ("s3:GetIntelligentTieringConfiguration",),
     "s3:ListBucketInventoryConfigurations": ("s3:GetInventoryConfiguration",),
+    "s3:ListBucketMetricsConfigurations": ("s3:GetMetricsConfiguration",),
     "s3:ListObjectVersions": ("s3:ListBucketVersions",),
     "s3:ListObjects": ("s3:ListBucket",),
     "s3:ListObjectsV2": ("s3:ListBucket",),
+    "s3:PutBucketAccelerateConfiguration": ("s3:PutAccelerateConfiguration",),
     "s3:PutBucketEncryption": ("s3:PutEncryptionConfiguration",),
     "s3:PutBucketLifecycle": ("s3:PutLifecycleConfiguration",),
     "s3:PutBucketLifecycleConfiguration": ("s3:PutLifecycleConfiguration",),
+    "s3:PutBucketNotificationConfiguration": ("s3:PutBucketNotification",),
     "s3:PutPublicAccessBlock": ("s3:PutBucketPublicAccessBlock",),
 }
 
@@ -86,7 +103,6 @@ BESIDES = {
     "ec2:ModifyNetworkInterfaceAttribute": ENI,
     "ecr:BatchCheckLayerAvailability": PUSH,
     "ecr:CompleteLayerUpload": PUSH,
-    "ecr:GetAuthorizationToken": PUSH,
     "ecr:InitiateLayerUpload": PUSH,
     "ecr:PutImage": PUSH,
     "ecr:TagResource": TAG,
@@ -95,7 +111,6 @@ BESIDES = {
     "elasticfilesystem:TagResource": TAG,
     "elasticloadbalancing:AddTags": TAG,
     "iam:CreateServiceLinkedRole": "the first cluster, database, load balancer and file system of an account make one",
-    "iam:ListInstanceProfilesForRole": "a role that is removed is taken out of instance profiles",
     "iam:PassRole": "ECS and the flow log get roles",
     "iam:TagRole": TAG,
     "inspector2:ListCoverage": "ECR asks the caller for it where the account's scan is Inspector's",
@@ -104,7 +119,6 @@ BESIDES = {
     "rds:AddTagsToResource": TAG,
     "rds:CreateDBSnapshot": "RDS asks the caller for it when an instance is deleted with a final snapshot",
     "route53:AssociateVPCWithHostedZone": "an interface endpoint with private names joins AWS's zone to the VPC",
-    "secretsmanager:GetSecretValue": "the database gets its password, and playbooks/verify.yml logs in",
     "secretsmanager:TagResource": TAG,
     "ssm:AddTagsToResource": TAG,
     "application-autoscaling:TagResource": TAG,
@@ -143,63 +157,129 @@ def at_creation(service: str, *actions: str) -> Condition:
     return {"StringEquals": {f"{service}:CreateAction": list(actions)}}
 
 
+DB_CREATES = "CreateDBInstance|CreateDBParameterGroup|CreateDBSubnetGroup"
+LB_CREATES = "CreateLoadBalancer|CreateTargetGroup"
 EC2_CREATES = (
     "AllocateAddress|CreateFlowLogs|CreateInternetGateway|CreateNatGateway|CreateRouteTable|CreateSecurityGroup"
     "|CreateSubnet|CreateVpc|CreateVpcEndpoint"
 )
 SCOPES = (
-    Scope("image", "FindImages", r"sts:GetCallerIdentity|ecr:(GetAuthorizationToken|DescribeRepositories)|inspector2:\w+"),
+    Scope(
+        "image", "FindImages", r"sts:GetCallerIdentity|ecr:(GetAuthorizationToken|DescribeRepositories)|inspector2:\w+"
+    ),
     Scope("image", "KeepImages", r"ecr:\w+", "arn:*:ecr:*:*:repository/*", rest=True),
     Scope("network", "ReadNetwork", rf"ec2:{READS}"),
     Scope("network", "CreateNetwork", rf"ec2:({EC2_CREATES})", condition=WITH_TAGS),
     Scope("network", "TagNewNetwork", r"ec2:CreateTags", condition=at_creation("ec2", *EC2_CREATES.split("|"))),
     Scope("network", "ChangeNetwork", rf"ec2:(?!{READS}$)\w+", condition=OURS),
-    Scope("network", "InterfacesOfMountTargets", r"ec2:(Create|Delete|Modify)NetworkInterface\w*", "arn:*:ec2:*:*:network-interface/*"),
+    Scope(
+        "network",
+        "InterfacesOfMountTargets",
+        r"ec2:(Create|Delete|Modify)NetworkInterface\w*",
+        "arn:*:ec2:*:*:network-interface/*",
+    ),
     Scope("network", "NamesOfEndpoints", r"route53:\w+", "arn:*:route53:::hostedzone/*"),
     Scope("database", "ReadDatabase", rf"rds:{READS}"),
-    Scope("database", "CreateDatabase", r"rds:(CreateDB(Instance|ParameterGroup|SubnetGroup)|AddTagsToResource)", condition=WITH_TAGS),
-    Scope("database", "ChangeDatabase", rf"rds:(?!{READS}$|CreateDB(Instance|ParameterGroup|SubnetGroup)$)\w+", condition=OURS),
+    Scope("database", "CreateDatabase", rf"rds:({DB_CREATES}|AddTagsToResource)", condition=WITH_TAGS),
+    Scope("database", "ChangeDatabase", rf"rds:(?!({READS}|{DB_CREATES})$)\w+", condition=OURS),
     Scope("database", "LastSnapshot", r"rds:CreateDBSnapshot", "arn:*:rds:*:*:snapshot:*"),
     Scope("file_system", "ReadFileSystem", rf"elasticfilesystem:{READS}"),
     Scope("file_system", "CreateFileSystem", r"elasticfilesystem:CreateFileSystem", condition=WITH_TAGS),
-    Scope("file_system", "TagNewFileSystem", r"elasticfilesystem:TagResource",
-          condition=at_creation("elasticfilesystem", "CreateFileSystem", "CreateAccessPoint")),
+    Scope(
+        "file_system",
+        "TagNewFileSystem",
+        r"elasticfilesystem:TagResource",
+        condition=at_creation("elasticfilesystem", "CreateFileSystem", "CreateAccessPoint"),
+    ),
     Scope("file_system", "ChangeFileSystem", rf"elasticfilesystem:(?!{READS}$|CreateFileSystem$)\w+", condition=OURS),
     Scope("load_balancer", "ReadLoadBalancer", rf"elasticloadbalancing:{READS}"),
-    Scope("load_balancer", "CreateLoadBalancer", r"elasticloadbalancing:Create(LoadBalancer|TargetGroup)", condition=WITH_TAGS),
-    Scope("load_balancer", "TagNewLoadBalancer", r"elasticloadbalancing:AddTags",
-          condition=at_creation("elasticloadbalancing", "CreateLoadBalancer", "CreateTargetGroup", "CreateListener")),
-    Scope("load_balancer", "ChangeLoadBalancer", rf"elasticloadbalancing:(?!{READS}$|Create(LoadBalancer|TargetGroup)$)\w+", condition=OURS),
+    Scope("load_balancer", "CreateLoadBalancer", rf"elasticloadbalancing:({LB_CREATES})", condition=WITH_TAGS),
+    Scope(
+        "load_balancer",
+        "TagNewLoadBalancer",
+        r"elasticloadbalancing:AddTags",
+        condition=at_creation("elasticloadbalancing", "CreateLoadBalancer", "CreateTargetGroup", "CreateListener"),
+    ),
+    Scope(
+        "load_balancer", "ChangeLoadBalancer", rf"elasticloadbalancing:(?!({READS}|{LB_CREATES})$)\w+", condition=OURS
+    ),
     Scope("service", "ReadService", rf"ecs:{READS}|application-autoscaling:{READS}|cloudwatch:{READS}"),
     Scope("service", "CreateService", r"ecs:(CreateCluster|CreateService|RegisterTaskDefinition)", condition=WITH_TAGS),
-    Scope("service", "TagNewService", r"ecs:TagResource",
-          condition=at_creation("ecs", "CreateCluster", "CreateService", "RegisterTaskDefinition")),
+    Scope(
+        "service",
+        "TagNewService",
+        r"ecs:TagResource",
+        condition=at_creation("ecs", "CreateCluster", "CreateService", "RegisterTaskDefinition"),
+    ),
     # AWS knows no resource and no condition for it.
     Scope("service", "DeregisterDefinitions", r"ecs:DeregisterTaskDefinition"),
     Scope("service", "ChangeService", r"ecs:\w+", condition=OURS, rest=True),
     Scope("service", "TagService", r"ecs:TagResource", condition=OURS),
-    Scope("service", "ScaleService", r"application-autoscaling:\w+", "arn:*:application-autoscaling:*:*:scalable-target/*",
-          {"StringEquals": {"application-autoscaling:service-namespace": "ecs"}}, rest=True),
+    Scope(
+        "service",
+        "TagScaling",
+        r"application-autoscaling:(Untag|Tag)Resource",
+        "arn:*:application-autoscaling:*:*:scalable-target/*",
+    ),
+    Scope(
+        "service",
+        "ScaleService",
+        r"application-autoscaling:\w+",
+        "arn:*:application-autoscaling:*:*:scalable-target/*",
+        {"StringEquals": {"application-autoscaling:service-namespace": "ecs"}},
+        rest=True,
+    ),
     Scope("service", "AlarmsOfScaling", r"cloudwatch:\w+", "arn:*:cloudwatch:*:*:alarm:TargetTracking-*", rest=True),
     Scope("storage", "Buckets", r"s3:\w+", ["arn:*:s3:::mlflow-*"]),
     Scope("storage", "ReadLogGroups", r"logs:DescribeLogGroups"),
     # RDS names the groups that it writes to.
-    Scope("storage", "LogGroups", r"logs:\w+",
-          ["arn:*:logs:*:*:log-group:/mlflow/*", "arn:*:logs:*:*:log-group:/aws/rds/instance/*"], rest=True),
+    Scope(
+        "storage",
+        "LogGroups",
+        r"logs:\w+",
+        ["arn:*:logs:*:*:log-group:/mlflow/*", "arn:*:logs:*:*:log-group:/aws/rds/instance/*"],
+        rest=True,
+    ),
     # No run reads the key that signs forms.
-    Scope("storage", "Logins", r"secretsmanager:GetSecretValue",
-          ["arn:*:secretsmanager:*:*:secret:mlflow/*/admin-*", "arn:*:secretsmanager:*:*:secret:mlflow/*/database-*"]),
+    Scope(
+        "storage",
+        "Logins",
+        r"secretsmanager:GetSecretValue",
+        ["arn:*:secretsmanager:*:*:secret:mlflow/*/admin-*", "arn:*:secretsmanager:*:*:secret:mlflow/*/database-*"],
+    ),
     Scope("storage", "Secrets", r"secretsmanager:\w+", "arn:*:secretsmanager:*:*:secret:mlflow/*", rest=True),
-    Scope("storage", "Outputs", r"ssm:\w+", ["arn:*:ssm:*:*:parameter/mlflow/*", "arn:*:ssm:*:*:parameter/mlflow-drift/*"]),
-    Scope("roles", "HandRolesToAws", r"iam:PassRole", "arn:*:iam::*:role/mlflow/*",
-          {"StringEquals": {"iam:PassedToService": ["ecs-tasks.amazonaws.com", "vpc-flow-logs.amazonaws.com"]}}),
-    Scope("roles", "ServiceLinkedRoles", r"iam:CreateServiceLinkedRole", "arn:*:iam::*:role/aws-service-role/*",
-          {"StringEquals": {"iam:AWSServiceName": [
-              "ecs.amazonaws.com", "ecs.application-autoscaling.amazonaws.com", "elasticfilesystem.amazonaws.com",
-              "elasticloadbalancing.amazonaws.com", "rds.amazonaws.com"]}}),
+    Scope(
+        "storage", "Outputs", r"ssm:\w+", ["arn:*:ssm:*:*:parameter/mlflow/*", "arn:*:ssm:*:*:parameter/mlflow-drift/*"]
+    ),
+    Scope(
+        "roles",
+        "HandRolesToAws",
+        r"iam:PassRole",
+        "arn:*:iam::*:role/mlflow/*",
+        {"StringEquals": {"iam:PassedToService": ["ecs-tasks.amazonaws.com", "vpc-flow-logs.amazonaws.com"]}},
+    ),
+    Scope(
+        "roles",
+        "ServiceLinkedRoles",
+        r"iam:CreateServiceLinkedRole",
+        "arn:*:iam::*:role/aws-service-role/*",
+        {
+            "StringEquals": {
+                "iam:AWSServiceName": [
+                    "ecs.amazonaws.com",
+                    "ecs.application-autoscaling.amazonaws.com",
+                    "elasticfilesystem.amazonaws.com",
+                    "elasticloadbalancing.amazonaws.com",
+                    "rds.amazonaws.com",
+                ]
+            }
+        },
+    ),
     Scope("roles", "InstanceProfilesOfRoles", r"iam:RemoveRoleFromInstanceProfile", "arn:*:iam::*:instance-profile/*"),
+    # AWS knows no path of a role that is not there, and answers whether it is only who may read it.
+    Scope("roles", "FindRoles", r"iam:GetRole", ["arn:*:iam::*:role/mlflow/*", "arn:*:iam::*:role/mlflow-*"]),
     Scope("roles", "Roles", r"iam:\w+", "arn:*:iam::*:role/mlflow/*", rest=True),
-)  # fmt: skip
+)
 
 
 @functools.cache
@@ -222,7 +302,11 @@ def named_in(text: str) -> set[str]:
     for word in set(re.findall(r"\w+", code)):
         homes = [service for service in services if word in names(service)]
         # Where two services have an operation of this name, the client's name says which is meant.
-        said = [one for one in homes if re.search(rf'\b{one}(_client)?\.{word}\b|"{one}"\)\.{word}\b|"{one}", "{word}"', code)]
+        said = [
+            one
+            for one in homes
+            if re.search(rf'\b{one}(_client)?\.{word}\b|"{one}"\)\.{word}\b|"{one}", "{word}"', code)
+        ]
         for service in said or homes:
             found |= set(actions_of(service, names(service)[word]))
     return found
@@ -236,7 +320,13 @@ def names(service: str) -> dict[str, str]:
 
 def named_by_source() -> set[str]:
     """The rights of every operation that a module of ours names."""
-    return set().union(*(named_in(file.read_text()) for file in sorted((ROOT / "plugins" / "modules").glob("*.py"))))
+    found = set().union(*(named_in(file.read_text()) for file in sorted((ROOT / "plugins" / "modules").glob("*.py"))))
+    # What modules share gets its client from them.
+    for file in sorted((ROOT / "plugins" / "module_utils").glob("*.py")):
+        for service, word in re.findall(r"\b(\w+)\.(\w+)\(", file.read_text()):
+            if service in PREFIXES and word in names(service):
+                found |= set(actions_of(service, names(service)[word]))
+    return found
 
 
 def rest_operation(service: str, method: str, path: str, query: str) -> str:
@@ -280,9 +370,7 @@ def recorded() -> dict[str, list[str]]:
 
 def called() -> set[str]:
     """The rights of every recorded call."""
-    return {
-        action for service, names in recorded().items() for name in names for action in actions_of(service, name)
-    }
+    return {action for service, names in recorded().items() for name in names for action in actions_of(service, name)}
 
 
 def rights() -> set[str]:
@@ -343,7 +431,11 @@ def record() -> None:
     for service, operation, body in operations(rights.records()):
         found.setdefault(service, set()).add(operation)
         needs_tags = [scope.sid for action in actions_of(service, operation) for scope in scopes_of(action)]
-        if any(sid.startswith("Create") for sid in needs_tags) and "ManagedBy" not in body and operation != "AddTagsToResource":
+        if (
+            any(sid.startswith("Create") for sid in needs_tags)
+            and "ManagedBy" not in body
+            and operation != "AddTagsToResource"
+        ):
             raise sides.Failed(f"{service} {operation} is called without the tags that its right asks for.")
     CALLS.write_text(json.dumps({name: sorted(found[name]) for name in sorted(found)}, indent=2) + "\n")
 

@@ -94,8 +94,8 @@ def remove(module: Any, backup: Any, points: list[dict[str, Any]]) -> list[dict[
     for vault in sorted({point["BackupVaultName"] for point in left}):
         module.warn(
             f"The backup vault {vault} refuses to delete recovery points. Either its access policy does, as that of "
-            "EFS's automatic backups by default (aws backup put-backup-vault-access-policy changes it), or this login has "
-            "no right to backup:DeleteRecoveryPoint. What is left expires by itself."
+            "EFS's automatic backups by default (aws backup put-backup-vault-access-policy changes it), or this login "
+            "has no right to backup:DeleteRecoveryPoint. What is left expires by itself."
         )
     return left
 

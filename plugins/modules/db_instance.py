@@ -284,6 +284,7 @@ def properties(instance: Properties | None) -> Properties:
         parameter_group=next(
             iter(group["DBParameterGroupName"] for group in instance.get("DBParameterGroups", [])), None
         ),
+        roles={role["FeatureName"]: role["RoleArn"] for role in instance.get("AssociatedRoles", [])},
         running=instance["DBInstanceStatus"] not in STOPPED,
         encrypted=bool(instance.get("StorageEncrypted")),
         database=instance.get("DBName"),
@@ -341,7 +342,7 @@ def wanted(params: Properties, before: Properties) -> Properties:
         after[name] = params[name]
     for name in ("backup_window", "maintenance_window"):
         after[name] = params[name].lower() or before.get(name)
-    if before.get("storage_type") == "gp3":
+    if before.get("storage_type") == "gp3" and (iops, throughput) == GP3[-1][1:]:
         # Not every service that speaks RDS says these.
         for name in ("iops", "throughput"):
             after[name] = before[name] if before[name] is None else after[name]

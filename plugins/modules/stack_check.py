@@ -48,6 +48,10 @@ options:
     description: Whether a difference fails the module. Without it, only a stack that has to be moved does.
     type: bool
     default: true
+  moved:
+    description: Whether this run moves a stack of older code, so that it is not refused for that.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -284,15 +288,18 @@ def main() -> None:
             "availability_zones": {"type": "list", "elements": "str", "default": []},
             "engine_version": {"type": "str", "default": ""},
             "refuse": {"type": "bool", "default": True},
+            "moved": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    account = Account(module.params["name"], {name: module.client(name) for name in ("ec2", "elbv2", "rds", "efs", "ssm")})
+    account = Account(
+        module.params["name"], {name: module.client(name) for name in ("ec2", "elbv2", "rds", "efs", "ssm")}
+    )
     try:
         there = account.read()
     except (ClientError, BotoCoreError) as error:
         module.fail_json(msg=f"Could not read what exists of {account.stack}: {reason(error)}.")
-    sentences = older_refusals(there)
+    sentences = [] if module.params["moved"] else older_refusals(there)
     if module.params["refuse"]:
         sentences += refusals(module.params, there)
     if sentences:

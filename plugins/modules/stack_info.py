@@ -114,8 +114,8 @@ stack:
         security_group_id: sg-0a1b2c3d4e5f60718
     s3_artifacts:
       description:
-        - The buckets C(mlflow-<stack>-<account>-<region>) and C(mlflow-<stack>-<account>-<region>-logs). A bucket cannot
-          be renamed, so the artifacts stay in the one that the last run has published in SSM; C(bucket_name) is its
+        - The buckets C(mlflow-<stack>-<account>-<region>) and C(mlflow-<stack>-<account>-<region>-logs). A bucket
+          cannot be renamed, so the artifacts stay in the one that the last run has published; C(bucket_name) is its
           name, also where there is none yet.
       type: dict
       returned: when asked for
@@ -142,15 +142,20 @@ stack:
     nat_gateways:
       description:
         - The NAT gateways that carry the stack's tag, under C(standing), one for each name and none that is gone. Of
-          several with one name the one that serves best.
+          several with one name the one that serves best. All that are being deleted, under C(leaving).
       type: dict
       returned: when asked for
-      sample: {standing: [{name: team-a-eu-west-1a, id: nat-0a1b2c3d4e5f60718, state: pending, failure: null}]}
+      sample:
+        standing: [{name: team-a-eu-west-1a, id: nat-0a1b2c3d4e5f60718, state: pending, failure: null}]
+        leaving: [{name: team-a-eu-west-1b, id: nat-0a1b2c3d4e5f60719, state: deleting}]
     endpoints:
-      description: The endpoints in the VPC, under C(standing), none that is gone.
+      description: The endpoints in the VPC, under C(standing), none that is gone; those that are being deleted also
+        under C(leaving).
       type: dict
       returned: when asked for
-      sample: {standing: [{id: vpce-0a1b2c3d4e5f60718, service: com.amazonaws.eu-west-1.logs, state: deleting}]}
+      sample:
+        standing: [{id: vpce-0a1b2c3d4e5f60718, service: com.amazonaws.eu-west-1.logs, state: available}]
+        leaving: []
     interfaces:
       description: The network interfaces in the VPC that something uses, under C(standing).
       type: dict
@@ -331,7 +336,9 @@ class Reader:
 
     def s3_artifacts(self) -> Part:
         """Return the artifact bucket, the log bucket, and the name that the first has or is to get."""
-        part: Part = {"bucket_name": self._published("artifact_bucket") or self.bucket_name("artifacts", self._account())}
+        part: Part = {
+            "bucket_name": self._published("artifact_bucket") or self.bucket_name("artifacts", self._account())
+        }
         names = {"bucket": part["bucket_name"], "log_bucket": self.bucket_name("logs", self._account())}
         for key, bucket in names.items():
             stands = found(
@@ -404,12 +411,15 @@ class Reader:
         """Return the NAT gateways, ordered by name."""
         pages = self.client("ec2").get_paginator("describe_nat_gateways")
         standing: dict[str, Part] = {}
+        leaving: list[Part] = []
         for page in pages.paginate(Filters=filters(**{"tag:Stack": self.stack})):
             for gateway in page["NatGateways"]:
                 tags = tag_dict(gateway.get("Tags"))
                 name, state = tags.get("Name", gateway["NatGatewayId"]), gateway["State"]
                 if tags.get("Stack") != self.stack or state not in NAT_STATES:
                     continue
+                if state == "deleting":
+                    leaving.append({"name": name, "id": gateway["NatGatewayId"], "state": state})
                 other = standing.get(name)
                 if not other or NAT_STATES.index(state) < NAT_STATES.index(other["state"]):
                     failure = gateway.get("FailureMessage")
@@ -419,17 +429,16 @@ class Reader:
                         "state": state,
                         "failure": failure,
                     }
-        return {"standing": [standing[name] for name in sorted(standing)]}
+        return {"standing": [standing[name] for name in sorted(standing)], "leaving": leaving}
 
     def endpoints(self) -> Part:
         """Return the VPC endpoints."""
-        return {
-            "standing": [
-                {"id": each["VpcEndpointId"], "service": each["ServiceName"], "state": each["State"].lower()}
-                for each in self._in_vpc("describe_vpc_endpoints", "VpcEndpoints")
-                if each["State"].lower() != "deleted"
-            ]
-        }
+        standing = [
+            {"id": each["VpcEndpointId"], "service": each["ServiceName"], "state": each["State"].lower()}
+            for each in self._in_vpc("describe_vpc_endpoints", "VpcEndpoints")
+            if each["State"].lower() != "deleted"
+        ]
+        return {"standing": standing, "leaving": [each for each in standing if each["state"] == "deleting"]}
 
     def interfaces(self) -> Part:
         """Return the network interfaces that are in use."""
@@ -546,12 +555,16 @@ class Reader:
         return str(answer["Parameter"]["Value"]) if answer else None
 
     def _vpc(self) -> Part:
-        return _only(
-            self.client("ec2").describe_vpcs(Filters=filters(**{"tag:Name": self.stack, "tag:Stack": self.stack}))[
-                "Vpcs"
-            ],
-            f"VPCs are tagged Name={self.stack} and Stack={self.stack}",
-        )
+        ec2 = self.client("ec2")
+        named = filters(**{"tag:Name": self.stack, "tag:Stack": self.stack})
+        vpcs: list[Part] = ec2.describe_vpcs(Filters=named)["Vpcs"]
+        if len(vpcs) > 1:
+            # A lost answer may have left a second one, which is empty; module vpc removes it.
+            ids = sorted(vpc["VpcId"] for vpc in vpcs)
+            subnets = ec2.describe_subnets(Filters=filters(**{"vpc-id": ids}))["Subnets"]
+            used = {subnet["VpcId"] for subnet in subnets} or {ids[0]}
+            vpcs = [vpc for vpc in vpcs if vpc["VpcId"] in used]
+        return _only(vpcs, f"VPCs are tagged Name={self.stack} and Stack={self.stack}")
 
     def _in_vpc(self, operation: str, key: str) -> list[Part]:
         vpc = self._vpc().get("VpcId")

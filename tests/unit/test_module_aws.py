@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from moto.efs.models import efs_backends
 
 from tests.own_modules import REGION, Run, client, empty_aws, four_steps, load, runner, tag_list
 
@@ -25,14 +24,12 @@ def modules() -> dict[str, ModuleType]:
     """Load every own module from its file, as Ansible finds it: with plugins/module_utils on the path."""
     names = (
         "stack_info",
-        "efs_file_system",
         "vpc_flow_log",
         "ssm_parameters",
-        "s3_access_log",
         "nat_gateway",
     )
     loaded = {name: load("modules", name) for name in names}
-    for name in ("efs_file_system", "nat_gateway"):
+    for name in ("nat_gateway",):
         loaded[name].POLL_SECONDS = 0.0  # type: ignore[attr-defined]
     return loaded
 
@@ -45,33 +42,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def run(modules: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(modules, capsys, monkeypatch, MISSING_IN_MOTO)
-
-
-def _file_system(file_system_id: str) -> Any:
-    return efs_backends[ACCOUNT][REGION].file_systems_by_id[file_system_id]
-
-
-def _update_file_system(*, FileSystemId: str, ThroughputMode: str) -> dict[str, Any]:
-    _file_system(FileSystemId).throughput_mode = ThroughputMode
-    return {}
-
-
-def _put_backup_policy(*, FileSystemId: str, BackupPolicy: dict[str, str]) -> dict[str, Any]:
-    _file_system(FileSystemId)._backup = BackupPolicy["Status"] == "ENABLED"
-    return {}
-
-
-def _delete_file_system_policy(*, FileSystemId: str) -> dict[str, Any]:
-    _file_system(FileSystemId).file_system_policy = None
-    return {}
-
-
-MISSING_IN_MOTO: dict[str, Callable[..., dict[str, Any]]] = {
-    "UpdateFileSystem": _update_file_system,
-    "PutBackupPolicy": _put_backup_policy,
-    "DeleteFileSystemPolicy": _delete_file_system_policy,
-}
+    return runner(modules, capsys, monkeypatch, {})
 
 
 def make_network(*tiers: str) -> dict[str, Any]:
@@ -114,6 +85,7 @@ VALID = {
     "file_system_id": r"fs-[0-9a-f]{17}",
     "access_point_id": r"fsap-[0-9a-f]{17}",
     "bucket": r"mlflow-team-a-123456789012-eu-west-1",
+    "bucket_name": r"mlflow-team-a-123456789012-eu-west-1",
     "log_bucket": r"mlflow-team-a-123456789012-eu-west-1-logs",
     "load_balancer_name": r"team-a",
     "load_balancer_dns_name": r"[a-z0-9.-]+",
@@ -130,6 +102,8 @@ def test_stack_info_says_null_for_what_is_missing(run: Run, part: str) -> None:
     assert answer["changed"] is False
     assert answer.writes == []
     values = answer["stack"][part]
+    # The name that it is to get.
+    assert values.pop("bucket_name", "mlflow-team-a-123456789012-eu-west-1") == "mlflow-team-a-123456789012-eu-west-1"
     empty = {key for key, value in values.items() if value is None or value == []}
     assert {key for key, value in values.items() if value not in (None, [], False)} == set()
     assert answer["missing"] == [f"{part}.{key}" for key in values if key in empty]
@@ -362,174 +336,6 @@ def test_a_refusal_of_aws_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPa
     assert "exception" not in answer
 
 
-# --- efs_file_system -------------------------------------------------------------------------------------------------
-
-
-def policy(action: str = "elasticfilesystem:ClientMount") -> dict[str, Any]:
-    """Return a file system policy that allows `action`."""
-    condition = {"Bool": {"elasticfilesystem:AccessedViaMountTarget": "true"}}
-    statement = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": action, "Condition": condition}
-    return {"Version": "2012-10-17", "Statement": [statement]}
-
-
-@pytest.fixture
-def efs_arguments() -> dict[str, Any]:
-    """Return the arguments of a file system with everything, in a fresh network."""
-    made = make_network("private", "database")
-    return {
-        "name": STACK,
-        "transition_to_ia": 30,
-        "backup_policy": True,
-        "policy": policy(),
-        "access_point": {"path": "/mlflow", "uid": 1000, "gid": 1000},
-        "mount_targets": {
-            "subnet_ids": [made["subnets"]["private", "a"], made["subnets"]["private", "b"]],
-            "security_group_ids": [made["groups"]["efs"]],
-        },
-        "tags": TAGS,
-    }
-
-
-def test_efs_four_steps_and_what_stands(run: Run, efs_arguments: dict[str, Any]) -> None:
-    answer = four_steps(run, "efs_file_system", **efs_arguments)
-    efs = client("efs")
-    system = efs.describe_file_systems(CreationToken=STACK)["FileSystems"][0]
-    assert (system["Encrypted"], system["ThroughputMode"]) == (True, "elastic")
-    assert system["Tags"] == tag_list(Name=STACK, Stack=STACK)
-    lifecycle = efs.describe_lifecycle_configuration(FileSystemId=system["FileSystemId"])["LifecyclePolicies"]
-    assert lifecycle == [{"TransitionToIA": "AFTER_30_DAYS"}]
-    point = efs.describe_access_points(FileSystemId=system["FileSystemId"])["AccessPoints"][0]
-    assert point["PosixUser"] == {"Uid": 1000, "Gid": 1000}
-    owner = {"OwnerUid": 1000, "OwnerGid": 1000, "Permissions": "0750"}
-    assert point["RootDirectory"] == {"Path": "/mlflow", "CreationInfo": owner}
-    assert point["Tags"] == tag_list(Name=STACK, Stack=STACK)
-    assert answer["access_point_id"] == point["AccessPointId"]
-    assert (answer["status"], answer["mount_targets_available"]) == ("available", True)
-    found = run("stack_info", name=STACK, parts=["efs"])["stack"]["efs"]
-    assert {key: found[key] for key in ("file_system_id", "file_system_arn", "access_point_id", "status")} == {
-        key: answer[key] for key in ("file_system_id", "file_system_arn", "access_point_id", "status")
-    }
-
-
-DRIFT: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "throughput": ({"throughput_mode": "bursting"}, {"UpdateFileSystem"}),
-    "lifecycle": ({"transition_to_ia": 7}, {"PutLifecycleConfiguration"}),
-    "lifecycle in the singular": ({"transition_to_ia": 1}, {"PutLifecycleConfiguration"}),
-    "no lifecycle": ({"transition_to_ia": 0}, {"PutLifecycleConfiguration"}),
-    "backup": ({"backup_policy": False}, {"PutBackupPolicy"}),
-    "policy": ({"policy": policy("elasticfilesystem:ClientWrite")}, {"PutFileSystemPolicy"}),
-    "no policy": ({"policy": {}}, {"DeleteFileSystemPolicy"}),
-    "a tag more and one less": ({"tags": {"Stack": STACK, "Team": "a"}}, {"TagResource", "UntagResource"}),
-}
-
-
-@pytest.mark.parametrize("case", DRIFT)
-def test_efs_repairs_drift_with_only_the_call_it_needs(run: Run, efs_arguments: dict[str, Any], case: str) -> None:
-    run("efs_file_system", **efs_arguments)
-    change, writes = DRIFT[case]
-    answer = four_steps(run, "efs_file_system", **{**efs_arguments, **change})
-    assert set(answer.writes) == writes
-
-
-def test_efs_moves_mount_targets_and_their_groups(run: Run, efs_arguments: dict[str, Any]) -> None:
-    run("efs_file_system", **efs_arguments)
-    found = run("stack_info", name=STACK, parts=["network"])["stack"]["network"]
-    targets = {
-        "subnet_ids": [found["private_subnet_ids"][0], found["database_subnet_ids"][1]],
-        "security_group_ids": [found["service_security_group_id"]],
-    }
-    answer = four_steps(run, "efs_file_system", **{**efs_arguments, "mount_targets": targets})
-    assert answer.writes == ["DeleteMountTarget", "CreateMountTarget", "ModifyMountTargetSecurityGroups"]
-    efs = client("efs")
-    standing = efs.describe_mount_targets(FileSystemId=answer["file_system_id"])["MountTargets"]
-    assert {target["SubnetId"] for target in standing} == set(targets["subnet_ids"])
-    for target in standing:
-        groups = efs.describe_mount_target_security_groups(MountTargetId=target["MountTargetId"])["SecurityGroups"]
-        assert groups == targets["security_group_ids"]
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"encrypted": False}, "encrypted true instead of false"),
-        ({"performance_mode": "maxIO"}, 'performance_mode "generalPurpose" instead of "maxIO"'),
-        ({"access_point": {"path": "/mlflow", "uid": 7, "gid": 1000}}, "access_point"),
-        ({"access_point": {"path": "/other", "uid": 1000, "gid": 1000}}, "access_point"),
-    ],
-)
-@pytest.mark.parametrize("check", [True, False])
-def test_efs_refuses_what_aws_cannot_change(
-    run: Run, efs_arguments: dict[str, Any], change: dict[str, Any], name: str, check: bool
-) -> None:
-    made = run("efs_file_system", **efs_arguments)
-    answer = run("efs_file_system", check=check, **{**efs_arguments, **change})
-    assert answer["failed"] is True
-    assert answer.writes == []
-    assert answer["msg"].startswith(f"The file system team-a ({made['file_system_id']}) has {name}")
-    assert answer["msg"].endswith("lose or restore its files.")
-
-
-def test_efs_refuses_to_encrypt_later(run: Run) -> None:
-    run("efs_file_system", name=STACK, encrypted=False)
-    assert "has encrypted false instead of true" in run("efs_file_system", name=STACK, encrypted=True)["msg"]
-
-
-def test_efs_leaves_alone_what_it_is_not_told(run: Run, efs_arguments: dict[str, Any]) -> None:
-    run("efs_file_system", **efs_arguments)
-    answer = run("efs_file_system", name=STACK, wait=True)
-    assert (answer["changed"], answer.writes, answer["mount_targets_available"]) == (False, [], True)
-
-
-def test_efs_wait_ends_with_a_sentence(run: Run) -> None:
-    answer = run("efs_file_system", name=STACK, wait=True, wait_timeout=0)
-    system = answer["msg"].split("(")[1].split(")")[0]
-    assert answer["msg"] == (
-        f"After 0 s it is not so that the file system team-a ({system}) is available with all its mount targets."
-    )
-
-
-def test_efs_absent_removes_all_and_then_nothing(run: Run, efs_arguments: dict[str, Any]) -> None:
-    run("efs_file_system", **efs_arguments)
-    answer = four_steps(run, "efs_file_system", name=STACK, state="absent")
-    assert answer["file_system_id"] is None
-    order = ["DeleteAccessPoint", "DeleteMountTarget", "DeleteMountTarget", "DeleteFileSystem"]
-    assert answer.writes == order
-    assert client("efs").describe_file_systems()["FileSystems"] == []
-
-
-ARN = "arn:aws:elasticfilesystem:eu-west-1:123456789012:file-system/fs-1"
-
-
-@pytest.mark.parametrize(
-    ("standing", "same"),
-    [
-        ({"Id": "1", "Version": "2012-10-17", "Statement": [{"Sid": "efs-statement-1", "Resource": ARN}]}, True),
-        ({"Version": "2012-10-17", "Statement": [{"Resource": ARN.replace("fs-1", "fs-2")}]}, False),
-        ({"Version": "2012-10-17", "Statement": [{"Action": ["elasticfilesystem:ClientMount"]}]}, True),
-        ({"Version": "2012-10-17", "Statement": [{"Action": "elasticfilesystem:ClientWrite"}]}, False),
-        ({"Version": "2012-10-17", "Statement": [{"Effect": "Deny"}]}, False),
-    ],
-)
-def test_efs_compares_policies_by_meaning(modules: dict[str, ModuleType], standing: dict[str, Any], same: bool) -> None:
-    asked = policy()
-    full = {**standing, "Statement": [{**asked["Statement"][0], **standing["Statement"][0]}]}
-    assert modules["efs_file_system"].same_policy(full, asked, ARN) is same
-
-
-@pytest.mark.parametrize(
-    ("standing", "asked", "same"),
-    [
-        ("arn:aws:kms:eu-west-1:1:key/abc", None, True),
-        ("arn:aws:kms:eu-west-1:1:key/abc", "abc", True),
-        ("arn:aws:kms:eu-west-1:1:key/abc", "bc", False),
-        ("arn:aws:kms:eu-west-1:1:key/abc", "arn:aws:kms:eu-west-1:1:key/abc", True),
-        (None, "abc", False),
-    ],
-)
-def test_efs_compares_keys(modules: dict[str, ModuleType], standing: str | None, asked: str | None, same: bool) -> None:
-    assert modules["efs_file_system"].same_key(standing, asked) is same
-
-
 # --- vpc_flow_log ----------------------------------------------------------------------------------------------------
 
 
@@ -645,38 +451,6 @@ def test_parameters_refuse_bad_input_before_any_call(run: Run, path: str, values
     assert (answer["msg"], answer.calls) == (sentence, [])
 
 
-# --- s3_access_log ---------------------------------------------------------------------------------------------------
-
-
-def test_access_log_four_steps_drift_and_absence(run: Run) -> None:
-    s3 = client("s3")
-    for bucket in ("data", "logs"):
-        s3.create_bucket(Bucket=f"team-a-{bucket}", CreateBucketConfiguration={"LocationConstraint": REGION})
-    principal = {"Service": "logging.s3.amazonaws.com"}
-    statement = {
-        "Effect": "Allow",
-        "Principal": principal,
-        "Action": "s3:PutObject",
-        "Resource": "arn:aws:s3:::team-a-logs/*",
-    }
-    s3.put_bucket_policy(Bucket="team-a-logs", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
-    arguments = {"bucket": "team-a-data", "target_bucket": "team-a-logs"}
-    for prefix in ("s3/", "other/"):
-        four_steps(run, "s3_access_log", **arguments, target_prefix=prefix)
-        enabled = s3.get_bucket_logging(Bucket="team-a-data")["LoggingEnabled"]
-        assert (enabled["TargetBucket"], enabled["TargetPrefix"]) == ("team-a-logs", prefix)
-    four_steps(run, "s3_access_log", bucket="team-a-data", state="absent")
-    assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket="team-a-data")
-
-
-def test_access_log_of_a_missing_bucket(run: Run) -> None:
-    arguments = {"bucket": "team-a-none", "target_bucket": "team-a-logs"}
-    assert run("s3_access_log", check=True, **arguments)["changed"] is True
-    assert run("s3_access_log", bucket="team-a-none", state="absent")["changed"] is False
-    answer = run("s3_access_log", **arguments)
-    assert answer["msg"].startswith("Could not read the logging of bucket team-a-none: ")
-
-
 # --- nat_gateway -----------------------------------------------------------------------------------------------------
 
 
@@ -727,3 +501,12 @@ def test_nat_gateway_takes_up_the_address_of_an_interrupted_run(run: Run) -> Non
     )
     answer = run("nat_gateway", name="team-a-nat-a", subnet_id=subnet)
     assert (answer["allocation_id"], answer.writes) == (left["AllocationId"], ["CreateNatGateway"])
+
+
+def test_the_artifact_bucket_is_the_one_that_was_published(run: Run) -> None:
+    older = f"{STACK}-artifacts-123456789012-{REGION}"
+    client("ssm").put_parameter(Name=f"/mlflow/{STACK}/artifact_bucket", Value=older, Type="String")
+    assert run("stack_info", name=STACK, parts=["s3_artifacts"])["stack"]["s3_artifacts"]["bucket_name"] == older
+    client("s3").create_bucket(Bucket=older, CreateBucketConfiguration={"LocationConstraint": REGION})
+    found = run("stack_info", name=STACK, parts=["s3_artifacts"])["stack"]["s3_artifacts"]
+    assert (found["bucket"], found["bucket_arn"], found["log_bucket"]) == (older, f"arn:aws:s3:::{older}", None)

@@ -153,3 +153,21 @@ def test_destroy_is_not_refused(run: Run) -> None:
     make_network()
     answer = run("stack_check", **(SETTINGS | {"vpc_cidr": "10.43.0.0/16", "refuse": False}))
     assert answer["availability_zones"] == ["eu-west-1b", "eu-west-1c"]
+
+
+@pytest.mark.parametrize("refuse", [True, False])
+def test_a_stack_of_older_code_is_refused_until_it_has_been_moved(run: Run, refuse: bool) -> None:
+    ssm, arn = client("ssm"), "arn:aws:secretsmanager:eu-west-1:123456789012:secret:"
+    for use in ("admin", "database"):
+        ssm.put_parameter(Name=f"/mlflow/{STACK}/{use}_secret_arn", Value=f"{arn}{STACK}/{use}-AbCdEf", Type="String")
+    answer = run("stack_check", **SETTINGS, refuse=refuse)
+    assert answer["msg"].splitlines()[1] == (
+        f"its secrets have names of older code ({STACK}/admin-AbCdEf, {STACK}/database-AbCdEf); run playbooks/move.yml "
+        "once, which keeps their values and the artifacts (docs/upgrading.md)."
+    )
+    assert answer.writes == []
+    assert "msg" not in run("stack_check", **SETTINGS, refuse=refuse, moved=True)
+    for use in ("admin", "database"):
+        value = f"{arn}mlflow/{STACK}/{use}-AbCdEf"
+        ssm.put_parameter(Name=f"/mlflow/{STACK}/{use}_secret_arn", Value=value, Type="String", Overwrite=True)
+    assert "msg" not in run("stack_check", **SETTINGS, refuse=refuse)
