@@ -522,13 +522,6 @@ CHANGES: list[tuple[str, str, Change]] = [
         ),
     ),
     (
-        "network",
-        "the endpoint of S3 is gone",
-        lambda s: s.ec2.delete_vpc_endpoints(
-            VpcEndpointIds=[each["VpcEndpointId"] for each in s.ec2.describe_vpc_endpoints()["VpcEndpoints"]]
-        ),
-    ),
-    (
         "ecr_image",
         "tags may be overwritten",
         lambda s: s.ecr.put_image_tag_mutability(repositoryName=STACK, imageTagMutability="MUTABLE"),
@@ -669,6 +662,14 @@ CHANGES: list[tuple[str, str, Change]] = [
         lambda s: s.logs.untag_log_group(logGroupName=f"/mlflow/{STACK}", tags=["Project"]),
     ),
     *SEEN_SINCE,
+    # After the one that changes it.
+    (
+        "network",
+        "the endpoint of S3 is gone",
+        lambda s: s.ec2.delete_vpc_endpoints(
+            VpcEndpointIds=[each["VpcEndpointId"] for each in s.ec2.describe_vpc_endpoints()["VpcEndpoints"]]
+        ),
+    ),
     (
         "outputs",
         "another output",
