@@ -359,7 +359,6 @@ def main() -> None:
     forget_scaling_of_provisioned_clusters()
     know_parameter_groups()
     moto_data.fill()
-    list_capacity_providers()
     list_load_balancer_attributes()
     pending = None
     if chosen.pending is not None:

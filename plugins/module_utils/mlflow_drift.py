@@ -145,9 +145,9 @@ OWN = (
     Own(r"ecs_service/clusters\[\]/(attachmentsStatus|registeredContainerInstancesCount)", "a state that AWS reports"),
     Own(r"ecs_service/policies\[\]/Alarms\[\].*", "drawn by Application Auto Scaling for its policy"),
     Own(r"secrets/.*/(LastChangedDate|NextRotationDate|LastRotatedDate)", "the date of a change that is seen itself"),
-    Own(r"logs/.*/(metricFilterCount)", "the filters are compared themselves"),
+    Own(r"log_groups/.*/metricFilterCount", "the filters are compared themselves"),
     Own(r".*/(Creat(ed|ion)(Date|Time|edTime|Timestamp)|created_?[aA]t|creat(ion|ed)Time|registeredAt)", "a date"),
-    Own(r".*/(InstanceCreateTime|CertificateDetails/.*|CreatedDate|CreationTimestamp)", "a date"),
+    Own(r".*/(InstanceCreateTime|CreatedDate|CreationTimestamp)", "a date"),
 )
 # AWS lists every attribute of them, so that one that was not there is one that AWS has added.
 ATTRIBUTES = re.compile(r"alb/\w+\[\]/Attributes\[\]")
@@ -393,7 +393,7 @@ def _letters(text: str) -> str:
 
 def taken_back(end: Fields, wrong: Mapping[str, Any]) -> Fields:
     """`end` with what the fields of `wrong` were in the last good state, null for absent."""
-    return {path: value for path, value in (end | wrong).items() if value is not None}
+    return {path: value for path, value in {**end, **wrong}.items() if value is not None}
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
