@@ -573,6 +573,7 @@ def test_a_number_between_both_bounds_stays(
 
 def test_tasks_are_replaced_where_only_a_start_decides(run: Run, wanted: dict[str, Any], stubs: dict[str, Any]) -> None:
     run("ecs_fargate_service", **wanted)
+    updates: list[dict[str, Any]] = []
 
     def update(**request: Any) -> Any:
         updates.append(request)
