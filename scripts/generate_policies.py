@@ -435,7 +435,7 @@ def record() -> None:
     found: dict[str, set[str]] = {}
     for service, operation, body in operations(rights.records()):
         found.setdefault(service, set()).add(operation)
-        needs_tags = [scope.sid for action in actions_of(service, operation) for scope in scopes_of(action)]
+        scopes = [scope for action in actions_of(service, operation) for scope in scopes_of(action)]
         if (
             any(sid.startswith("Create") for sid in needs_tags)
             and "ManagedBy" not in body
