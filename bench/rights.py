@@ -11,7 +11,7 @@ from bench import sides
 # What is turned on by the second run, and taken back by the third, of a stack with each storage.
 FIRST: dict[str, dict[str, Any]] = {
     "rds": {"mlflow_egress": "endpoints", "mlflow_deletion_protection": False},
-    "efs": {"mlflow_deletion_protection": False},
+    "efs": {"mlflow_deletion_protection": False, "mlflow_capacity_min": 1, "mlflow_capacity_max": 1},
 }
 ON: dict[str, Any] = {
     "mlflow_egress": "nat_per_az",

@@ -435,12 +435,9 @@ def record() -> None:
     found: dict[str, set[str]] = {}
     for service, operation, body in operations(rights.records()):
         found.setdefault(service, set()).add(operation)
-        needs_tags = [scope.sid for action in actions_of(service, operation) for scope in scopes_of(action)]
-        if (
-            any(sid.startswith("Create") for sid in needs_tags)
-            and "ManagedBy" not in body
-            and operation != "AddTagsToResource"
-        ):
+        scopes = [scope for action in actions_of(service, operation) for scope in scopes_of(action)]
+        asked = any(scope.condition == WITH_TAGS for scope in scopes) and operation != "AddTagsToResource"
+        if asked and "ManagedBy" not in body:
             raise sides.Failed(f"{service} {operation} is called without the tags that its right asks for.")
     CALLS.write_text(json.dumps({name: sorted(found[name]) for name in sorted(found)}, indent=2) + "\n")
 
