@@ -615,13 +615,6 @@ CHANGES: list[tuple[str, str, Change]] = [
         "a tag of the load balancer",
         lambda s: s.elbv2.add_tags(ResourceArns=[s.balancer], Tags=[{"Key": "Project", "Value": "other"}]),
     ),
-    (
-        "alb",
-        "no listener",
-        lambda s: s.elbv2.delete_listener(
-            ListenerArn=s.elbv2.describe_listeners(LoadBalancerArn=s.balancer)["Listeners"][0]["ListenerArn"]
-        ),
-    ),
     ("ecs_service", "a server that sleeps", lambda s: s.revision()),
     (
         "ecs_service",
@@ -662,7 +655,14 @@ CHANGES: list[tuple[str, str, Change]] = [
         lambda s: s.logs.untag_log_group(logGroupName=f"/mlflow/{STACK}", tags=["Project"]),
     ),
     *SEEN_SINCE,
-    # After the one that changes it.
+    # After those that change them.
+    (
+        "alb",
+        "no listener",
+        lambda s: s.elbv2.delete_listener(
+            ListenerArn=s.elbv2.describe_listeners(LoadBalancerArn=s.balancer)["Listeners"][0]["ListenerArn"]
+        ),
+    ),
     (
         "network",
         "the endpoint of S3 is gone",
