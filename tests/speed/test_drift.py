@@ -270,8 +270,13 @@ class Stack:
 Change = Callable[[Stack], Any]
 # What no task takes back, for it is no thing of ours, or cannot be told from what git does not speak of.
 NOBODY_REPAIRS = (
+    r"^ecs_service: listed\[\S+/somebody\]",
     r"^network: SecurityGroups\[somebody\]",
-    r"^network: Subnets\[subnet-\w+\]",
+    r"^network: Vpcs\[\S+\]/CidrBlockAssociationSet\[10\.43\.0\.0/16\]",
+    r"^network: Vpcs\[\S+\]/DhcpOptionsId",
+    # moto keeps the one of a subnet that is deleted.
+    r"^network: NetworkAcls\[\S+\]/Associations\[subnet-\w+\]",
+    r"^roles: task/profiles\[\S+/somebody\]",
     r"^secrets: database/VersionIdsToStages",
 )
 # More of what somebody does by hand, a line each.
