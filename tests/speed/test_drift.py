@@ -270,8 +270,13 @@ class Stack:
 Change = Callable[[Stack], Any]
 # What no task takes back, for it is no thing of ours, or cannot be told from what git does not speak of.
 NOBODY_REPAIRS = (
+    r"^ecs_service: listed\[\S+/somebody\]",
     r"^network: SecurityGroups\[somebody\]",
-    r"^network: Subnets\[subnet-\w+\]",
+    r"^network: Vpcs\[\S+\]/CidrBlockAssociationSet\[10\.43\.0\.0/16\]",
+    r"^network: Vpcs\[\S+\]/DhcpOptionsId",
+    # moto keeps the one of a subnet that is deleted.
+    r"^network: NetworkAcls\[\S+\]/Associations\[subnet-\w+\]",
+    r"^roles: task/profiles\[\S+/somebody\]",
     r"^secrets: database/VersionIdsToStages",
 )
 # More of what somebody does by hand, a line each.
@@ -615,13 +620,6 @@ CHANGES: list[tuple[str, str, Change]] = [
         "a tag of the load balancer",
         lambda s: s.elbv2.add_tags(ResourceArns=[s.balancer], Tags=[{"Key": "Project", "Value": "other"}]),
     ),
-    (
-        "alb",
-        "no listener",
-        lambda s: s.elbv2.delete_listener(
-            ListenerArn=s.elbv2.describe_listeners(LoadBalancerArn=s.balancer)["Listeners"][0]["ListenerArn"]
-        ),
-    ),
     ("ecs_service", "a server that sleeps", lambda s: s.revision()),
     (
         "ecs_service",
@@ -662,7 +660,14 @@ CHANGES: list[tuple[str, str, Change]] = [
         lambda s: s.logs.untag_log_group(logGroupName=f"/mlflow/{STACK}", tags=["Project"]),
     ),
     *SEEN_SINCE,
-    # After the one that changes it.
+    # After those that change them.
+    (
+        "alb",
+        "no listener",
+        lambda s: s.elbv2.delete_listener(
+            ListenerArn=s.elbv2.describe_listeners(LoadBalancerArn=s.balancer)["Listeners"][0]["ListenerArn"]
+        ),
+    ),
     (
         "network",
         "the endpoint of S3 is gone",
