@@ -1,6 +1,6 @@
 # `make up` and `make test` need git, make and Python 3.11, 3.12 or 3.13, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help venv up env status logs down clean lint test unit awx speed calls molecule e2e image stand-in bench docs
+.PHONY: help venv up env status logs down clean lint test unit awx speed calls paths molecule e2e image stand-in bench docs
 
 PYTHON_FINDER := $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
 BOOTSTRAP := "$(PYTHON_FINDER)" local/bootstrap.py
@@ -34,7 +34,7 @@ down: ## Stop all of it; the data stays
 clean: ## Stop all of it and remove the data
 	@$(LOCAL) clean
 
-test: ## Run every test: lint, unit, awx, speed, scenarios, end to end, image
+test: ## Run every test: lint, unit, awx, speed, paths, scenarios, end to end, image
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) tests/run
 
@@ -57,6 +57,10 @@ speed: ## Count the calls of a run and read their order
 calls: ## Write the expected calls of a run with nothing to do
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) WRITE_CALLS=1 pytest -q tests/speed/test_calls.py
+
+paths: ## Walk every pair of values of every setting; each step must end in a fresh account
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) PATHS=all tests/run paths
 
 molecule: ## Converge every kind of stack on the emulator and remove it again
 	@$(BOOTSTRAP) --tests

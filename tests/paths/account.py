@@ -630,7 +630,11 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def read(clients: Mapping[str, Any]) -> tuple[Account, set[str]]:
     """The account, and the questions that the emulator has no answer to ("service operation")."""
     reader = Reader(clients)
-    resources = reader.resources()
+    return described(reader.resources()), reader.unread
+
+
+def described(resources: list[Resource]) -> Account:
+    """The resources in the form that is compared."""
     symbols = Symbols(resources)
     account: Account = {}
     for resource in resources:
@@ -638,7 +642,7 @@ def read(clients: Mapping[str, Any]) -> tuple[Account, set[str]]:
         if resource.kind.startswith(MOMENTS):
             fields = {name: value for name, value in fields.items() if name not in OF_A_MOMENT}
         account[symbols.names[id(resource)]] = dict(flat(meaning(fields, symbols.replace)))
-    return account, reader.unread
+    return account
 
 
 def differences(account: Account, fresh: Account) -> list[str]:
