@@ -217,7 +217,8 @@ CHANGES: dict[str, Change] = {
         logGroupName=f"/mlflow/{STACK}",
         filterName="elsewhere",
         filterPattern="",
-        destinationArn=f"arn:aws:logs:{sides.REGION}:{sides.ACCOUNT}:destination:elsewhere",
+        # The emulator takes only what is there.
+        destinationArn=f"arn:aws:logs:{sides.REGION}:{sides.ACCOUNT}:log-group:/mlflow/{STACK}",
     ),
     "log group: a metric filter": lambda h: h.logs.put_metric_filter(
         logGroupName=f"/mlflow/{STACK}",

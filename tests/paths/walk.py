@@ -142,7 +142,7 @@ def candidate(draw: random.Random, family: Mapping[str, Any], now: Config, left:
 def repaired(
     draw: random.Random, family: Mapping[str, Any], one: Config, now: Config, fixed: str = ""
 ) -> Config | None:
-    """`one` with other values, but of `fixed`, where preflight has something against it; None when that does not help."""
+    """`one` with other values (not of `fixed`) where preflight has something against it; None when nothing helps."""
     entries = walked(family)
     for _ in range(REPAIRS):
         wrong = [name for name in related(refused(one)) if name in entries and name != fixed]

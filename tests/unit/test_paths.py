@@ -1,4 +1,4 @@
-"""What the walks of tests/paths go by: every setting has values, or a reason; what is compared is what somebody can set."""
+"""What the walks of tests/paths go by: every setting has values or a reason, and drawn ids do not count."""
 
 from __future__ import annotations
 
