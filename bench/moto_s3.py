@@ -1,4 +1,4 @@
-"""What moto's S3 has not: it takes no logging into a bucket whose policy also speaks of everybody ("Principal": "*")."""
+"""What S3 of moto has not: it takes no logging into a bucket whose policy has a statement for everybody."""
 
 from __future__ import annotations
 
