@@ -32,7 +32,7 @@ from moto.rds.exceptions import DBParameterGroupNotFoundError
 from moto.rds.models import DBCluster, DBInstance, DBParameterGroup, RDSBackend
 from werkzeug.serving import run_simple
 
-from bench import faults, moto_data
+from bench import faults, moto_data, moto_s3
 from local import moto_server
 
 # What moto's ECS services forget, and what they have when nobody has said; forgotten, it is drift for ever.
@@ -357,6 +357,7 @@ def main() -> None:
     moto_server.patch()
     fill_ecs()
     forget_scaling_of_provisioned_clusters()
+    moto_s3.fill()
     know_parameter_groups()
     moto_data.fill()
     list_load_balancer_attributes()

@@ -1,9 +1,9 @@
 """A second reader: all that an account holds, by boto3 alone, in a form in which two accounts can be compared.
 
-`read(clients)` gives {resource: {field: value}}. A resource is "service/kind/name"; where AWS draws ids, ARNs, host names
-or addresses, the value has "<kind name>" of what it names, so that two accounts that say the same read the same. Dates,
-revisions, counters and what AWS alone decides are left out, and lists without an order are sorted. Nothing is filtered by
-name: what a run left behind is there as well. `differences(account, fresh)` gives a sentence for each field.
+`read(clients)` gives {resource: {field: value}}. A resource is "service/kind/name"; where AWS draws ids, ARNs, host
+names or addresses, the value has "<kind name>" of what it names, so that two accounts that say the same read the same.
+Dates, revisions, counters and what AWS alone decides are left out, and lists without an order are sorted. Nothing is
+filtered by name: what a run left behind is there as well. `differences(account, fresh)` gives a sentence a field.
 """
 
 from __future__ import annotations
@@ -58,22 +58,20 @@ ABSENT = re.compile(
 # Drawn by AWS, counted by it, or of a moment; never set by anybody.
 DRAWN = frozenset(
     """
-    ResponseMetadata NextToken nextToken Marker IsTruncated MaxResults
-    AvailableIpAddressCount AssociationId AssociationState SubnetArn OwnerId RequestId StatusMessage
-    NetworkAclAssociationId RouteTableAssociationId AllocationId PrivateIpAddress PrivateIpAddresses NetworkInterfaceId
-    NetworkInterfaceIds DnsEntries AvailabilityZoneId ServiceId RequesterId
-    RoleId PolicyId RoleLastUsed UserId DefaultVersionId AttachmentCount PermissionsBoundaryUsageCount
-    creationTime storedBytes registryId imagePushedAt metricFilterCount
-    DbiResourceId ResourceId DBInstanceStatus LatestRestorableTime PendingModifiedValues EngineLifecycleSupport
-    FileSystemArn LifeCycleState NumberOfMountTargets SizeInBytes IpAddress CreationToken ClientToken
-    LoadBalancerArns CanonicalHostedZoneId
-    deployments events runningCount pendingCount createdBy revision taskSets currentServiceRevisions
-    activeServicesCount runningTasksCount pendingTasksCount registeredContainerInstancesCount statistics
-    registeredBy compatibilities requiresAttributes
-    Alarms VersionIdsToStages LastModifiedUser LastModifiedDate StateReason StateValue StateReasonData
-    StateTransitionedTimestamp StateUpdatedTimestamp AlarmConfigurationUpdatedTimestamp
+    ResponseMetadata NextToken nextToken Marker IsTruncated MaxResults AvailableIpAddressCount AssociationId
+    AssociationState SubnetArn OwnerId RequestId StatusMessage NetworkAclAssociationId RouteTableAssociationId
+    AllocationId PrivateIpAddress PrivateIpAddresses NetworkInterfaceId NetworkInterfaceIds DnsEntries
+    AvailabilityZoneId ServiceId RequesterId RoleId PolicyId RoleLastUsed UserId DefaultVersionId
+    AttachmentCount PermissionsBoundaryUsageCount creationTime storedBytes registryId imagePushedAt
+    metricFilterCount DbiResourceId ResourceId DBInstanceStatus LatestRestorableTime PendingModifiedValues
+    EngineLifecycleSupport FileSystemArn LifeCycleState NumberOfMountTargets SizeInBytes IpAddress
+    CreationToken ClientToken LoadBalancerArns CanonicalHostedZoneId deployments events runningCount
+    pendingCount createdBy revision taskSets currentServiceRevisions activeServicesCount runningTasksCount
+    pendingTasksCount registeredContainerInstancesCount statistics registeredBy compatibilities
+    requiresAttributes Alarms VersionIdsToStages LastModifiedUser LastModifiedDate StateReason StateValue
+    StateReasonData StateTransitionedTimestamp StateUpdatedTimestamp AlarmConfigurationUpdatedTimestamp
     DeliverLogsStatus CreationTime FlowLogId CertificateDetails DomainValidationOptions
-    """.split()
+    """.split()  # noqa: SIM905
 )
 # What is of a moment in some kinds, and said by somebody in others (a lifecycle rule's Status).
 MOMENTS = ("ec2/", "efs/", "elbv2/load-balancer", "ecs/task-definition", "ecs/service", "ssm/", "rds/")
@@ -124,7 +122,7 @@ class Reader:
         self.unread: set[str] = set()
 
     def ask(self, service: str, operation: str, **request: Any) -> dict[str, Any]:
-        """The whole answer, all pages; {} for a setting that is not there, and for what the emulator has not (`unread`)."""
+        """The whole answer, all pages; {} for a setting that is not there, and for what the emulator has not."""
         client = self.clients[service]
         try:
             if client.can_paginate(operation):
@@ -142,8 +140,8 @@ class Reader:
     def resources(self) -> list[Resource]:
         """All of the account, side by side by service."""
         parts: list[Callable[[], Iterable[Resource]]] = [
-            self.ec2, self.ec2_edges, self.iam, self.logs, self.ecr, self.rds, self.efs, self.s3, self.balancers, self.ecs,
-            self.scaling, self.secrets, self.parameters, self.others,
+            self.ec2, self.ec2_edges, self.iam, self.logs, self.ecr, self.rds, self.efs, self.s3, self.balancers,
+            self.ecs, self.scaling, self.secrets, self.parameters, self.others,
         ]  # fmt: skip
         with ThreadPoolExecutor(max_workers=4) as pool:
             return [each for found in pool.map(lambda part: list(part()), parts) for each in found]
@@ -183,8 +181,8 @@ class Reader:
             routes = table.pop("Routes")
             table["Main"] = main
             table["Routes"] = {destination(route): route for route in routes}
-            yield Resource("ec2/route-table", f"main of {table['VpcId']}" if main and not named(table) else named(table),
-                           table, [table["RouteTableId"]])  # fmt: skip
+            name = named(table) or (f"main of {table['VpcId']}" if main else "")
+            yield Resource("ec2/route-table", name, table, [table["RouteTableId"]])
 
     def ec2_edges(self) -> Iterator[Resource]:
         """What connects a VPC, or costs money."""
@@ -630,7 +628,11 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def read(clients: Mapping[str, Any]) -> tuple[Account, set[str]]:
     """The account, and the questions that the emulator has no answer to ("service operation")."""
     reader = Reader(clients)
-    resources = reader.resources()
+    return described(reader.resources()), reader.unread
+
+
+def described(resources: list[Resource]) -> Account:
+    """The resources in the form that is compared."""
     symbols = Symbols(resources)
     account: Account = {}
     for resource in resources:
@@ -638,7 +640,7 @@ def read(clients: Mapping[str, Any]) -> tuple[Account, set[str]]:
         if resource.kind.startswith(MOMENTS):
             fields = {name: value for name, value in fields.items() if name not in OF_A_MOMENT}
         account[symbols.names[id(resource)]] = dict(flat(meaning(fields, symbols.replace)))
-    return account, reader.unread
+    return account
 
 
 def differences(account: Account, fresh: Account) -> list[str]:

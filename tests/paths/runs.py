@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ def engine() -> Iterator[Path]:
     finally:
         os.environ["PATH"] = path
         sides.remove_outputs()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def converge(cloud: sides.Cloud, config: Mapping[str, Any], step: str = "converge") -> str:

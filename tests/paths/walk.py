@@ -23,6 +23,8 @@ sys.path.append(str(ROOT))
 from plugins.module_utils import mlflow_settings  # noqa: E402
 
 SEED = 14
+# Settings that no step changes; for tests.
+RESTING: frozenset[str] = frozenset()
 TRIES = 60
 REPAIRS = 12
 # A setting, and the numbers of two of its values.
@@ -55,7 +57,8 @@ def first(family: Mapping[str, Any]) -> Config:
             # tests/unit/test_paths.py says so.
             continue
         if isinstance(entry, Walked):
-            config[name] = entry.values[0] if name in walked(family) else UNSET
+            means = all(family.get(key) == value for key, value in (entry.where or {}).items())
+            config[name] = entry.values[0] if means else UNSET
         elif isinstance(entry, values.Refused):
             config.setdefault(name, entry.values[0])
     if family["mlflow_exposure"] == "public":
@@ -72,11 +75,17 @@ def refused(config: Mapping[str, Any]) -> list[str]:
 
 def pairs(family: Mapping[str, Any]) -> set[Pair]:
     """Every pair of values that a stack of this family may have."""
+    return set(_pairs(tuple(family.items()), RESTING))
+
+
+@cache
+def _pairs(items: tuple[tuple[str, Any], ...], _resting: frozenset[str]) -> frozenset[Pair]:
+    family = dict(items)
     found: set[Pair] = set()
     for name, entry in walked(family).items():
         valid = [number for number in range(len(entry.values)) if possible(family, name, entry.values[number])]
         found |= {(name, a, b) for a, b in itertools.permutations(valid, 2) if a < b or not entry.one_way}
-    return found
+    return frozenset(found)
 
 
 def possible(family: Mapping[str, Any], name: str, value: Any) -> bool:
@@ -133,7 +142,7 @@ def candidate(draw: random.Random, family: Mapping[str, Any], now: Config, left:
 def repaired(
     draw: random.Random, family: Mapping[str, Any], one: Config, now: Config, fixed: str = ""
 ) -> Config | None:
-    """`one` with other values, but of `fixed`, where preflight has something against it; None when that does not help."""
+    """`one` with other values (not of `fixed`) where preflight has something against it; None when nothing helps."""
     entries = walked(family)
     for _ in range(REPAIRS):
         wrong = [name for name in related(refused(one)) if name in entries and name != fixed]
