@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 try:
+    from botocore import handlers
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 except ImportError:  # AnsibleAWSModule reports the missing library before anything here is used
+    handlers = None
 
     class BotoCoreError(Exception):  # type: ignore[no-redef]
         """Stands in for botocore's class where botocore is missing."""
@@ -77,6 +79,36 @@ DENIED_BY = re.compile(
 )
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 REFUSAL = re.compile(r"An error occurred \((\w+)\) when calling the (\w+) operation[^:]*: (.*)", re.DOTALL)
+# What AWS answers to a call that was carried out before: operations, and the codes that mean it.
+REMOVALS = re.compile(r"^(Delete|Deregister|Detach|Disassociate|Release|Remove|Revoke|Untag)")
+REMOVED = re.compile(r"NotFound|NotExist|NoSuch|NotAttached|NotActive|AlreadyDeleted")
+ADDITIONS = re.compile(r"^(Attach|Authorize|CreateRoute$|PutParameter$)")
+ADDED = ("InvalidPermission.Duplicate", "ParameterAlreadyExists", "Resource.AlreadyAssociated", "RouteAlreadyExists")
+
+
+def done_before(http_response: Any, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+    """Take for carried out what AWS refuses as done already when botocore has repeated the call.
+
+    The first attempt did it, and its answer got lost. Called by botocore after every call of whoever imports this file.
+    """
+    code = str(parsed.get("Error", {}).get("Code", ""))
+    if not code or not parsed.get("ResponseMetadata", {}).get("RetryAttempts"):
+        return
+    if (REMOVALS.match(model.name) and _removed(code, parsed["Error"])) or (
+        ADDITIONS.match(model.name) and code in ADDED
+    ):
+        del parsed["Error"]
+        http_response.status_code = 200
+
+
+def _removed(code: str, error: Mapping[str, Any]) -> bool:
+    being_deleted = code == "InvalidDBInstanceState" and "already being deleted" in str(error.get("Message", ""))
+    return bool(REMOVED.search(code)) or being_deleted
+
+
+# Every session that is made from now on in this process has it; modules make theirs after they have imported this file.
+if handlers is not None:
+    handlers.BUILTIN_HANDLERS.append(("after-call", done_before))
 
 
 def error_code(error: BaseException) -> str:

@@ -61,7 +61,7 @@ class Tally:
 
 def attempt(storage: str, chosen: argparse.Namespace, tally: Tally) -> None:
     """Try the cases of one storage."""
-    with runs.bench(f"mlflow_storage={storage}", *cases.SETTINGS) as bench:
+    with runs.bench(f"mlflow_storage={storage}", *cases.STORAGES[storage], *cases.SETTINGS) as bench:
         trial = cases.Trial(bench)
         trial.undisturbed(*cases.SCENARIOS)
         for case in trial.cases(storage, cases.SCENARIOS, tuple(chosen.kind), chosen.every):

@@ -20,7 +20,8 @@ from tests.paths import account
 
 KINDS = ("lost", "throttled", "killed before", "killed after")
 SCENARIOS = ("first", "change", "destroy")
-STORAGES = ("rds", "efs")
+# SQLite bears one task only.
+STORAGES: dict[str, tuple[str, ...]] = {"rds": (), "efs": ("mlflow_capacity_min=1", "mlflow_capacity_max=1")}
 # As much as one stack can have on an emulator that deploys nothing.
 SETTINGS = ("mlflow_auth=basic", "mlflow_flow_logs=true", "mlflow_access_logs=true")
 # What is made, changed and removed by a changed setting.

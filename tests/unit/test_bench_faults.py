@@ -18,6 +18,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from bench import faults, sides
 from bench.faults import Fault
+from plugins.module_utils import mlflow_aws
 
 
 class Quiet(WSGIRequestHandler):
@@ -117,6 +118,29 @@ def test_botocore_makes_two_of_what_has_no_token(emulator: Emulator) -> None:
     emulator.client("ec2", attempts=2).create_vpc(CidrBlock="10.7.0.0/16")
     vpcs = emulator.client("ec2").describe_vpcs()["Vpcs"]
     assert [vpc["CidrBlock"] for vpc in vpcs].count("10.7.0.0/16") == 2
+
+
+def test_what_was_done_before_is_done_where_only_the_answer_got_lost(emulator: Emulator) -> None:
+    """Whoever imports mlflow_aws is not told that a repeated call is refused because the first one did it."""
+    assert mlflow_aws.done_before is not None
+    ec2, ssm = emulator.client("ec2", attempts=2), emulator.client("ssm", attempts=2)
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24")["Subnet"]["SubnetId"]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    emulator.layer.arm([Fault("*", "lost", each=True)])
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    ssm.put_parameter(Name="/lost", Value="x", Type="String")
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    ec2.delete_internet_gateway(InternetGatewayId=gateway)
+    ec2.delete_vpc(VpcId=vpc)
+    assert len(emulator.layer.hits) == 6
+    # What was never there is still said.
+    emulator.layer.arm([])
+    with pytest.raises(ClientError, match="NotFound"):
+        ec2.delete_subnet(SubnetId=subnet)
+    with pytest.raises(ClientError, match="ParameterAlreadyExists"):
+        ssm.put_parameter(Name="/lost", Value="x", Type="String")
 
 
 def test_a_client_token_makes_one_of_it(emulator: Emulator) -> None:
