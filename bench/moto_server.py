@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from moto.core.utils import camelcase_to_underscores
-from moto.ec2.models.nat_gateways import NatGateway
+from moto.ec2.models.nat_gateways import NatGateway, NatGatewayBackend
 from moto.ecs.exceptions import InvalidParameterException
 from moto.ecs.models import Cluster, EC2ContainerServiceBackend
 from moto.ecs.responses import EC2ContainerServiceResponse
@@ -172,6 +172,21 @@ def forget_scaling_of_provisioned_clusters() -> None:
     cluster.scaling_configuration_info = property(
         lambda self: scaling(self) if self.engine_mode == "serverless" else None
     )
+
+
+def free_addresses() -> None:
+    """An address is free again once its NAT gateway is deleted."""
+    backend: Any = NatGatewayBackend
+    delete = backend.delete_nat_gateway
+
+    def delete_nat_gateway(self: Any, nat_gateway_id: str) -> Any:
+        gateway = delete(self, nat_gateway_id)
+        for each in gateway.address_set:
+            for address in self.address_by_allocation([each["allocationId"]]) if "allocationId" in each else []:
+                address.eni = address.association_id = None
+        return gateway
+
+    backend.delete_nat_gateway = delete_nat_gateway
 
 
 def list_capacity_providers() -> None:
@@ -359,6 +374,7 @@ def main() -> None:
     forget_scaling_of_provisioned_clusters()
     moto_s3.fill()
     know_parameter_groups()
+    free_addresses()
     moto_data.fill()
     list_load_balancer_attributes()
     pending = None

@@ -296,7 +296,7 @@ def _is_public(gateway: Resource) -> bool:
 
 
 def _is_used(address: Resource) -> bool:
-    return bool(address.get("AssociationId") or address.get("NetworkInterfaceId") or address.get("InstanceId"))
+    return bool(address.get("NetworkInterfaceId") or address.get("InstanceId"))
 
 
 def _allocation(gateway: Resource) -> str | None:

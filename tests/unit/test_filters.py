@@ -30,12 +30,40 @@ def test_subnets_are_named_by_tier_and_zone() -> None:
     }
 
 
-@pytest.mark.parametrize(("keep", "routes"), [(True, {}), (False, {"routes": {}})])
-def test_each_private_subnet_has_its_table(keep: bool, routes: dict[str, object]) -> None:
-    assert network.private_tables(["subnet-2", "subnet-3"], "team-a", ["a", "b"], keep) == [
-        {"name": "team-a-private-a", "subnet_ids": ["subnet-2"], **routes},
-        {"name": "team-a-private-b", "subnet_ids": ["subnet-3"], **routes},
+def test_each_private_subnet_has_its_table_and_its_routes_are_another_tasks() -> None:
+    assert network.private_tables(["subnet-2", "subnet-3"], "team-a", ["a", "b"]) == [
+        {"name": "team-a-private-a", "subnet_ids": ["subnet-2"]},
+        {"name": "team-a-private-b", "subnet_ids": ["subnet-3"]},
     ]
+
+
+def test_without_a_nat_gateway_a_private_subnet_has_no_route() -> None:
+    tables = network.nat_routes(["a", "b"], "team-a", [], [])
+    assert [table["routes"] for table in tables] == [{}, {}]
+
+
+def test_each_zone_has_its_public_subnet() -> None:
+    subnets = [{"tier": tier, "az": zone} for tier in ("private", "public") for zone in "ab"]
+    found = network.zone_subnets(["b"], subnets, ["subnet-0", "subnet-1", "subnet-2", "subnet-3"])
+    assert found == [{"zone": "b", "subnet_id": "subnet-3"}]
+
+
+@pytest.mark.parametrize(
+    ("partition", "services"),
+    [
+        ("aws", ["com.amazonaws.r.ecr.api", "com.amazonaws.r.logs"]),
+        ("aws-cn", ["cn.com.amazonaws.r.ecr.api", "com.amazonaws.r.logs"]),
+    ],
+)
+def test_endpoint_services_are_named_as_in_the_partition(partition: str, services: list[str]) -> None:
+    made = network.interface_endpoints(["ecr.api", "logs"], "team-a", "r", partition, ["subnet-1"], ["sg-1"])
+    assert [each["service"] for each in made] == services
+    assert made[0] == {
+        "name": "team-a-ecr.api",
+        "service": services[0],
+        "subnet_ids": ["subnet-1"],
+        "security_group_ids": ["sg-1"],
+    }
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.own_modules import REGION, Run, client, empty_aws, four_steps, load, runner, tag_list
+from tests.own_modules import REGION, Run, client, empty_aws, load, runner, tag_list
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 ACCOUNT, STACK = "123456789012", "team-a"
@@ -22,15 +22,7 @@ TAGS = {"Stack": STACK, "Name": STACK}
 @pytest.fixture(scope="module")
 def modules() -> dict[str, ModuleType]:
     """Load every own module from its file, as Ansible finds it: with plugins/module_utils on the path."""
-    names = (
-        "stack_info",
-        "vpc_flow_log",
-        "nat_gateway",
-    )
-    loaded = {name: load("modules", name) for name in names}
-    for name in ("nat_gateway",):
-        loaded[name].POLL_SECONDS = 0.0  # type: ignore[attr-defined]
-    return loaded
+    return {"stack_info": load("modules", "stack_info")}
 
 
 @pytest.fixture(autouse=True)
@@ -159,8 +151,8 @@ def test_stack_info_keeps_what_stands_in_a_check(run: Run) -> None:
 
 
 def test_stack_info_refuses_two_networks_of_one_stack(run: Run) -> None:
-    make_network()
-    make_network()
+    make_network("private")
+    make_network("private")
     answer = run("stack_info", name=STACK, parts=["network"])
     assert answer["failed"] is True
     assert answer["msg"] == "2 VPCs are tagged Name=team-a and Stack=team-a; remove or retag all but one."
@@ -333,131 +325,3 @@ def test_a_refusal_of_aws_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPa
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
     )
     assert "exception" not in answer
-
-
-# --- vpc_flow_log ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def flow_arguments() -> dict[str, Any]:
-    """Return the arguments of a flow log, its VPC, group and role in place."""
-    made = make_network()
-    client("logs").create_log_group(logGroupName="/mlflow/team-a/flow")
-    role = client("iam").create_role(RoleName="flow", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    return {"vpc_id": made["vpc_id"], "log_group": "/mlflow/team-a/flow", "role_arn": role, "tags": TAGS}
-
-
-def test_flow_log_four_steps_drift_and_absence(run: Run, flow_arguments: dict[str, Any]) -> None:
-    made = four_steps(run, "vpc_flow_log", **flow_arguments)
-    standing = client("ec2").describe_flow_logs()["FlowLogs"]
-    assert [each["FlowLogId"] for each in standing] == [made["flow_log_id"]]
-    assert standing[0]["DeliverLogsPermissionArn"] == flow_arguments["role_arn"]
-    assert {tag["Key"]: tag["Value"] for tag in standing[0]["Tags"]} == TAGS
-
-    retagged = four_steps(run, "vpc_flow_log", **{**flow_arguments, "tags": {"Stack": STACK, "Team": "a"}})
-    assert retagged["flow_log_id"] == made["flow_log_id"]
-    assert retagged.writes == ["CreateTags", "DeleteTags"]
-    replaced = four_steps(run, "vpc_flow_log", **{**flow_arguments, "traffic_type": "REJECT"})
-    assert replaced["flow_log_id"] != made["flow_log_id"]
-
-    gone = {key: flow_arguments[key] for key in ("vpc_id", "log_group")}
-    assert four_steps(run, "vpc_flow_log", **gone, state="absent")["flow_log_id"] is None
-    assert client("ec2").describe_flow_logs()["FlowLogs"] == []
-
-
-def test_flow_log_leaves_another_group_alone(run: Run, flow_arguments: dict[str, Any]) -> None:
-    run("vpc_flow_log", **flow_arguments)
-    client("logs").create_log_group(logGroupName="/other")
-    run("vpc_flow_log", **{**flow_arguments, "log_group": "/other"})
-    run("vpc_flow_log", vpc_id=flow_arguments["vpc_id"], log_group="/other", state="absent")
-    standing = client("ec2").describe_flow_logs()["FlowLogs"]
-    assert [each["LogGroupName"] for each in standing] == ["/mlflow/team-a/flow"]
-
-
-@pytest.mark.parametrize(
-    ("flow_log", "mine"),
-    [
-        ({"LogGroupName": "/a"}, True),
-        ({"LogDestination": "/a"}, True),
-        ({"LogDestination": "arn:aws:logs:eu-west-1:1:log-group:/a:*"}, True),
-        ({"LogDestination": "arn:aws:s3:::bucket/a"}, False),
-        ({"LogGroupName": "/b/a"}, False),
-    ],
-)
-def test_flow_log_is_found_in_every_form(modules: dict[str, ModuleType], flow_log: dict[str, str], mine: bool) -> None:
-    class Ec2:
-        def describe_flow_logs(self, **_: Any) -> dict[str, Any]:
-            return {"FlowLogs": [flow_log]}
-
-    assert (modules["vpc_flow_log"].current(Ec2(), "vpc-1", "/a") is not None) is mine
-
-
-def test_flow_log_of_a_missing_vpc_is_one_sentence(run: Run, flow_arguments: dict[str, Any]) -> None:
-    answer = run("vpc_flow_log", **{**flow_arguments, "vpc_id": "vpc-00000000000000000"})
-    assert answer["msg"].startswith("Could not create the flow log of vpc-00000000000000000: ")
-    assert "\n" not in answer["msg"]
-
-
-def test_flow_log_needs_a_role(run: Run) -> None:
-    assert "role_arn" in run("vpc_flow_log", vpc_id="vpc-1", log_group="/a")["msg"]
-
-
-# --- nat_gateway -----------------------------------------------------------------------------------------------------
-
-
-def test_nat_gateway_four_steps_drift_and_absence(run: Run) -> None:
-    subnets = make_network("public")["subnets"]
-    arguments = {"name": "team-a-nat-a", "subnet_id": subnets["public", "a"], "tags": {"Stack": STACK, "Old": "x"}}
-    made = four_steps(run, "nat_gateway", **arguments)
-    assert made.writes == ["AllocateAddress", "CreateNatGateway"]
-    ec2 = client("ec2")
-    gateway = ec2.describe_nat_gateways()["NatGateways"][0]
-    address = ec2.describe_addresses()["Addresses"][0]
-    assert (gateway["NatGatewayId"], address["AllocationId"]) == (made["nat_gateway_id"], made["allocation_id"])
-    assert gateway["NatGatewayAddresses"][0]["AllocationId"] == address["AllocationId"]
-    for tags in (gateway["Tags"], address["Tags"]):
-        assert {tag["Key"]: tag["Value"] for tag in tags} == {"Name": "team-a-nat-a", "Stack": STACK, "Old": "x"}
-
-    retagged = four_steps(run, "nat_gateway", **{**arguments, "tags": {"Stack": STACK, "Team": "a"}}, wait=True)
-    assert retagged.writes == ["CreateTags", "DeleteTags"] * 2
-    assert retagged["nat_gateway_id"] == made["nat_gateway_id"]
-    foreign = run("nat_gateway", check=True, name="team-a-nat-a", tags={"Stack": "team-b"}, state="absent")
-    assert foreign["changed"] is False
-    moved = run("nat_gateway", **{**arguments, "subnet_id": subnets["public", "b"]})
-    assert moved["msg"] == (
-        f"The NAT gateway team-a-nat-a is in {subnets['public', 'a']} instead of {subnets['public', 'b']}, which AWS "
-        "cannot change; delete it first."
-    )
-    gone = four_steps(run, "nat_gateway", name="team-a-nat-a", state="absent")
-    assert gone.writes == ["DeleteNatGateway", "ReleaseAddress"]
-    assert ec2.describe_addresses()["Addresses"] == []
-
-
-def test_nat_gateway_leaves_another_one_alone(run: Run) -> None:
-    subnet = make_network("public")["subnets"]["public", "a"]
-    other = run("nat_gateway", name="team-b-nat-a", subnet_id=subnet)
-    mine = run("nat_gateway", name="team-a-nat-a", subnet_id=subnet)
-    assert mine["nat_gateway_id"] != other["nat_gateway_id"]
-    assert mine["allocation_id"] != other["allocation_id"]
-    assert run("nat_gateway", name="team-c-nat-a", state="absent").writes == []
-    run("nat_gateway", name="team-a-nat-a", state="absent")
-    assert run("nat_gateway", name="team-b-nat-a", subnet_id=subnet)["changed"] is False
-
-
-def test_nat_gateway_takes_up_the_address_of_an_interrupted_run(run: Run) -> None:
-    subnet = make_network("public")["subnets"]["public", "a"]
-    ec2 = client("ec2")
-    left = ec2.allocate_address(
-        Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tag_list(Name="team-a-nat-a")}]
-    )
-    answer = run("nat_gateway", name="team-a-nat-a", subnet_id=subnet)
-    assert (answer["allocation_id"], answer.writes) == (left["AllocationId"], ["CreateNatGateway"])
-
-
-def test_the_artifact_bucket_is_the_one_that_was_published(run: Run) -> None:
-    older = f"{STACK}-artifacts-123456789012-{REGION}"
-    client("ssm").put_parameter(Name=f"/mlflow/{STACK}/artifact_bucket", Value=older, Type="String")
-    assert run("stack_info", name=STACK, parts=["s3_artifacts"])["stack"]["s3_artifacts"]["bucket_name"] == older
-    client("s3").create_bucket(Bucket=older, CreateBucketConfiguration={"LocationConstraint": REGION})
-    found = run("stack_info", name=STACK, parts=["s3_artifacts"])["stack"]["s3_artifacts"]
-    assert (found["bucket"], found["bucket_arn"], found["log_bucket"]) == (older, f"arn:aws:s3:::{older}", None)
