@@ -503,7 +503,6 @@ class Reader:
     def others(self) -> Iterator[Resource]:
         """What the product does not make today; it is told when that changes, or when somebody else does."""
         lists = (
-            ("acm", "list_certificates", "CertificateSummaryList", "DomainName"),
             ("backup", "list_backup_plans", "BackupPlansList", "BackupPlanName"),
             ("backup", "list_backup_vaults", "BackupVaultList", "BackupVaultName"),
             ("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
@@ -519,6 +518,8 @@ class Reader:
                 # Every account has AWS's own keys.
                 if not each[name].startswith("alias/aws/"):
                     yield Resource(f"{service}/{key}", each[name], {})
+        for each in self.ask("acm", "list_certificates")["CertificateSummaryList"]:
+            yield Resource("acm/certificate", each["DomainName"], {}, [each["CertificateArn"]])
         for each in self.ask("wafv2", "list_web_acls", Scope="REGIONAL").get("WebACLs", []):
             yield Resource("wafv2/web-acl", each["Name"], {})
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import sides
 from tests import fake_engine
-from tests.paths import account, walk
+from tests.paths import account, values, walk
 from tests.paths.account import Account
 from tests.paths.values import Config
 
@@ -44,9 +44,20 @@ def converge(cloud: sides.Cloud, config: Mapping[str, Any], step: str = "converg
     """Run site.yml with `config`; its output. Raises sides.Failed."""
     number = len(list(cloud.folder.glob("*.log"))) + 1
     file = cloud.folder / f"{number}.json"
-    file.write_text(json.dumps(config))
+    file.write_text(json.dumps(dict(config) | with_certificate(cloud, config)))
     sides.measure(cloud, number, "paths", step, [*sides.converge(), "-e", f"@{file}"])
     return (cloud.folder / f"{number}-paths-{step}.log").read_text()
+
+
+def with_certificate(cloud: sides.Cloud, config: Mapping[str, Any]) -> Config:
+    """The ARN that a certificate of values.CERTIFICATES has on this emulator, which has none but those of its own."""
+    acm = account.clients(cloud.url, sides.AWS)["acm"]
+    arns = {"": ""}
+    # All of them each time, so that every account has the same; a token, so that it has each once.
+    for number, wanted in enumerate(values.CERTIFICATES):
+        request = {"DomainName": f"certificate-{number}.example.org", "IdempotencyToken": f"certificate{number}"}
+        arns[wanted] = acm.request_certificate(**request)["CertificateArn"]
+    return {"mlflow_certificate_arn": arns[config["mlflow_certificate_arn"]]}
 
 
 def read(cloud: sides.Cloud) -> Account:
