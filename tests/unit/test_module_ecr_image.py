@@ -193,7 +193,10 @@ def test_a_step_that_fails_leaves_nothing_behind(
 
 def test_no_right_to_push_is_one_sentence(ensure: Run, fake: engine.Fake) -> None:
     refuse("GetAuthorizationToken", "AccessDeniedException")
-    assert ensure()["msg"] == f"Could not get a login for {NAME}: No (AccessDeniedException)."
+    assert ensure()["msg"] == (
+        f"Could not get a login for {NAME}: No (AccessDeniedException); the login lacks GetAuthorizationToken: "
+        "attach to it the policies in policies/deployer/, which have it."
+    )
     assert "build" not in fake.verbs
 
 

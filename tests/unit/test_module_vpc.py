@@ -213,7 +213,7 @@ def test_two_vpcs_in_use_and_another_range_are_refused(run: Run, ec2: Any, made:
     assert refused.writes == []
 
 
-# --- vpc_subnets, vpc_route_tables: what somebody has added -------------------------------------------------------------
+# --- vpc_subnets, vpc_route_tables: what somebody has added ---------------------------------------------------------
 
 ONE = {"cidr": "10.20.0.0/24", "az": f"{REGION}a"}
 
@@ -237,8 +237,8 @@ def test_a_subnet_in_which_something_is_stops_the_run_before_any_change(
     interface = ec2.create_network_interface(SubnetId=theirs)["NetworkInterface"]["NetworkInterfaceId"]
     refused = run("vpc_subnets", vpc_id=made["vpc_id"], subnets=[ONE], tags=TAGS, purge=True)
     assert refused["msg"] == (
-        f"The subnet {theirs} (10.20.9.0/24) is none that git asks for, and the network interface {interface} is in it: "
-        "delete what uses it, then run again."
+        f"The subnet {theirs} (10.20.9.0/24) is none that git asks for, and the network interface {interface} is in "
+        "it: delete what uses it, then run again."
     )
     assert refused.writes == []
 
@@ -284,7 +284,7 @@ def test_a_security_group_goes_and_a_lost_answer_makes_no_error(
     assert four_steps(run, "vpc_security_group", **group, state="absent").writes == ["DeleteSecurityGroup"]
 
 
-# --- nat_gateways ------------------------------------------------------------------------------------------------------
+# --- nat_gateways ----------------------------------------------------------------------------------------------------
 
 
 def asked(subnets: list[str], zones: str = "ab") -> list[dict[str, str]]:
