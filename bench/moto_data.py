@@ -182,5 +182,5 @@ def _forget_keys() -> None:
 def _list_recovery_points() -> None:
     response: Any = BackupResponse
     response.list_recovery_points_by_resource = lambda self: json.dumps({"RecoveryPoints": []})
-    path = "{0}/resources/(?P<resource_arn>.+)/recovery-points/?$"
+    path = "{0}/resources/(?P<resource_arn>.+)$"
     backup_urls.url_paths[path] = backup_urls.response.dispatch
