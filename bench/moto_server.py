@@ -25,6 +25,7 @@ from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
 from moto.core.exceptions import JsonRESTError
 from moto.core.utils import camelcase_to_underscores
 from moto.ec2.models.nat_gateways import NatGateway, NatGatewayBackend
+from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.vpcs import VPCs as EC2VPCs
 from moto.ecs.exceptions import InvalidParameterException
 from moto.ecs.models import Cluster, EC2ContainerServiceBackend
@@ -191,6 +192,20 @@ def free_addresses() -> None:
         return gateway
 
     backend.delete_nat_gateway = delete_nat_gateway
+
+
+def delete_network_acl_of_vpc() -> None:
+    """A VPC's default network ACL goes with it."""
+    backend: Any = VPCBackend
+    delete = backend.delete_vpc
+
+    def delete_vpc(self: Any, vpc_id: str) -> Any:
+        vpc = delete(self, vpc_id)
+        for acl in [each for each in self.network_acls.values() if each.vpc_id == vpc_id]:
+            del self.network_acls[acl.id]
+        return vpc
+
+    backend.delete_vpc = delete_vpc
 
 
 def miss_what_is_gone() -> None:
@@ -420,6 +435,7 @@ def main() -> None:
     moto_s3.fill()
     know_parameter_groups()
     free_addresses()
+    delete_network_acl_of_vpc()
     change_private_names()
     miss_what_is_gone()
     moto_data.fill()

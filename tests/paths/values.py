@@ -112,7 +112,7 @@ SETTINGS: dict[str, Walked | Refused | NoProperty] = {
     "mlflow_deletion_protection": Walked(BOOLEAN),
     "mlflow_backup_days": Walked((7, 0, 14)),
     "mlflow_final_snapshot": NoProperty(OF_DESTROY),
-    "mlflow_keep_artifacts": Walked(BOOLEAN),
+    "mlflow_keep_artifacts": Walked((True, False)),
     "mlflow_keep_backups": NoProperty(OF_DESTROY),
     "mlflow_log_retention_days": Walked((30, 7)),
     "mlflow_artifact_noncurrent_days": Walked((30, 7)),
@@ -169,8 +169,11 @@ def once_more(name: str) -> Callable[[Sequence[Config]], bool]:
 
 
 def log_bucket_kept(path: Sequence[Config]) -> bool:
-    """Whether access logs were on, and are off while artifacts and logs are to be kept."""
-    return not path[-1]["mlflow_access_logs"] and any(config["mlflow_access_logs"] for config in path)
+    """Whether access logs were on, and artifacts and logs are to be kept ever since they are off."""
+    there = False
+    for config in path:
+        there = config["mlflow_access_logs"] or (there and config["mlflow_keep_artifacts"])
+    return there and not path[-1]["mlflow_access_logs"]
 
 
 def drawn(name: str) -> Callable[[Sequence[Config]], bool]:
