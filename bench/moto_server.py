@@ -28,7 +28,7 @@ from moto.rds.exceptions import DBParameterGroupNotFoundError
 from moto.rds.models import DBCluster, DBInstance, DBParameterGroup, RDSBackend
 from werkzeug.serving import run_simple
 
-from bench import moto_s3
+from bench import moto_ec2, moto_s3
 from local import moto_server
 
 # What moto's ECS services forget, and what they have when nobody has said; forgotten, it is drift for ever.
@@ -258,6 +258,7 @@ def main() -> None:
     moto_server.patch()
     remember_service_settings()
     forget_scaling_of_provisioned_clusters()
+    moto_ec2.fill()
     moto_s3.fill()
     know_parameter_groups()
     list_capacity_providers()
