@@ -23,7 +23,7 @@ def _by_any_description(revoke: Any, direction: str) -> Any:
         asked = tuple(str(named.get(key)) for key in ("ip_protocol", "from_port", "to_port"))
         for rule in getattr(group, f"{direction}_rules", []):
             if (str(rule.ip_protocol), str(rule.from_port), str(rule.to_port)) == asked:
-                _take_descriptions(named.get("source_groups") or [], rule.source_groups)
+                _take_descriptions(named.get("source_groups") or [], [rule.source_group])
         return revoke(self, **named)
 
     return revoked
