@@ -20,8 +20,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from moto.applicationautoscaling.exceptions import AWSValidationException
+from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
+from moto.core.exceptions import JsonRESTError
 from moto.core.utils import camelcase_to_underscores
 from moto.ec2.models.nat_gateways import NatGateway, NatGatewayBackend
+from moto.ec2.responses.vpcs import VPCs as EC2VPCs
 from moto.ecs.exceptions import InvalidParameterException
 from moto.ecs.models import Cluster, EC2ContainerServiceBackend
 from moto.ecs.responses import EC2ContainerServiceResponse
@@ -187,6 +191,47 @@ def free_addresses() -> None:
         return gateway
 
     backend.delete_nat_gateway = delete_nat_gateway
+
+
+def miss_what_is_gone() -> None:
+    """AWS says that what is to be removed from Application Auto Scaling is not there; moto says that it is invalid."""
+    backend: Any = ApplicationAutoscalingBackend
+    delete_action = backend.delete_scheduled_action
+
+    def of_what_is_gone(remove: Callable[..., Any]) -> Callable[..., Any]:
+        def removed(self: Any, *arguments: Any, **named: Any) -> Any:
+            try:
+                return remove(self, *arguments, **named)
+            except AWSValidationException as error:
+                raise JsonRESTError("ObjectNotFoundException", error.message) from None
+
+        return removed
+
+    def delete_scheduled_action(self: Any, *arguments: Any, **named: Any) -> None:
+        before = len(self.scheduled_actions)
+        delete_action(self, *arguments, **named)
+        if len(self.scheduled_actions) == before:
+            raise JsonRESTError("ObjectNotFoundException", "No scheduled action found")
+
+    backend.deregister_scalable_target = of_what_is_gone(backend.deregister_scalable_target)
+    backend.delete_scaling_policy = of_what_is_gone(backend.delete_scaling_policy)
+    backend.delete_scheduled_action = delete_scheduled_action
+
+
+def change_private_names() -> None:
+    """ModifyVpcEndpoint changes the private names as well."""
+    response: Any = EC2VPCs
+    modify = response.modify_vpc_endpoint
+
+    def modify_vpc_endpoint(self: Any) -> Any:
+        answer = modify(self)
+        enabled = self._get_param("PrivateDnsEnabled")
+        if enabled is not None:
+            (endpoint,) = self.ec2_backend.describe_vpc_endpoints([self._get_param("VpcEndpointId")])
+            endpoint.private_dns_enabled = str(enabled).lower() == "true"
+        return answer
+
+    response.modify_vpc_endpoint = modify_vpc_endpoint
 
 
 def list_capacity_providers() -> None:
@@ -375,6 +420,8 @@ def main() -> None:
     moto_s3.fill()
     know_parameter_groups()
     free_addresses()
+    change_private_names()
+    miss_what_is_gone()
     moto_data.fill()
     list_load_balancer_attributes()
     pending = None

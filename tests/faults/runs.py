@@ -5,6 +5,7 @@ A `Bench` is one emulator and the settings of one storage. A run under faults ne
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 import time
@@ -18,6 +19,7 @@ from bench import sides
 from bench.faults import Fault
 
 RUN_SECONDS = 600
+FAILURE = re.compile(r"^.*(?:fatal:|\[ERROR\]).*(?:\n.+)*", re.MULTILINE)
 
 
 class End(NamedTuple):
@@ -31,9 +33,8 @@ class End(NamedTuple):
 
     @property
     def failures(self) -> str:
-        """The lines with which Ansible says what failed."""
-        lines = self.output.splitlines()
-        return "\n".join(line[:600] for line in lines if "fatal:" in line or "[ERROR]" in line)
+        """What Ansible says of each failure: the line, and those up to the next empty one."""
+        return "\n".join(found[0][:1500] for found in FAILURE.finditer(self.output))
 
 
 class Bench:

@@ -29,7 +29,8 @@ def every(kind: str) -> Fault:
 
 def test_a_destroy_in_which_every_answer_gets_lost_leaves_nothing(trial: cases.Trial) -> None:
     end = trial.run("destroy", every("lost"))
-    assert (end.code, end.failures) == (0, "")
+    assert not end.code, end.failures or end.output[-2000:]
+    assert not end.failures, end.failures
     assert len(end.hits) > 30
     assert trial.problems("nothing") == []
     trial.accounts["destroy"] = trial.accounts["nothing"]
@@ -39,7 +40,8 @@ def test_a_destroy_in_which_every_answer_gets_lost_leaves_nothing(trial: cases.T
 def test_a_first_converge_in_which_every_call_meets_the_fault_once(trial: cases.Trial, kind: str) -> None:
     trial.begin("first")
     end = trial.run("first", every(kind))
-    assert (end.code, end.failures) == (0, "")
+    assert not end.code, end.failures or end.output[-2000:]
+    assert not end.failures, end.failures
     missed = Counter(trial.calls["first"]) - Counter(hit.partition(": ")[2] for hit in end.hits)
     # Two requests that say the same count as one.
     assert not set(missed) - {hit.partition(": ")[2] for hit in end.hits}
