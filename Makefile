@@ -1,6 +1,6 @@
 # `make up` and `make test` need git, make and Python 3.11, 3.12 or 3.13, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help venv up env status logs down clean lint test unit awx speed calls paths molecule e2e image stand-in bench docs
+.PHONY: help venv up env status logs down clean lint test unit awx speed calls paths faults policies molecule e2e image stand-in bench docs
 
 PYTHON_FINDER := $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
 BOOTSTRAP := "$(PYTHON_FINDER)" local/bootstrap.py
@@ -34,7 +34,7 @@ down: ## Stop all of it; the data stays
 clean: ## Stop all of it and remove the data
 	@$(LOCAL) clean
 
-test: ## Run every test: lint, unit, awx, speed, paths, scenarios, end to end, image
+test: ## Run every test: lint, unit, awx, speed, paths, faults, scenarios, end to end, image
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) tests/run
 
@@ -57,6 +57,14 @@ speed: ## Count the calls of a run and read their order
 calls: ## Write the expected calls of a run with nothing to do
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) WRITE_CALLS=1 pytest -q tests/speed/test_calls.py
+
+policies: ## Write the deployer's rights from the calls of stacks that are made, changed and destroyed
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) python scripts/generate_policies.py --record
+
+faults: ## Let every call of a run get lost, throttled or killed, one after another (ONLY=pattern); takes hours, goes on where it was
+	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) python -m tests.faults --resume --only "$(or $(ONLY),*)"
 
 paths: ## Walk every pair of values of every setting; each step must end in a fresh account
 	@$(BOOTSTRAP) --tests

@@ -3,32 +3,40 @@
 `python -m bench.moto_server PORT LATENCY_MS LOG`; LOG gets one line "service action" per call. With `--pending SECONDS`
 what AWS takes minutes to make is that long not ready, or until the signal USR1, and the lines of LOG go on with the
 seconds since the start and what a call was told to be pending; bench/waits.py reads them. With `--record FILE` each
-call is written down whole, one JSON object per line, for bench/floor.py to send again.
+call is written down whole, one JSON object per line, for bench/floor.py to send again. With `--faults FILE` calls get
+lost, throttled or refused, or end who made them; bench/faults.py says how, also at run time.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import functools
 import json
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from moto.applicationautoscaling.exceptions import AWSValidationException
+from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
+from moto.core.exceptions import JsonRESTError
 from moto.core.utils import camelcase_to_underscores
-from moto.ec2.models.nat_gateways import NatGateway
-from moto.ecs.models import Cluster
+from moto.ec2.models.nat_gateways import NatGateway, NatGatewayBackend
+from moto.ec2.responses.vpcs import VPCs as EC2VPCs
+from moto.ecs.exceptions import InvalidParameterException
+from moto.ecs.models import Cluster, EC2ContainerServiceBackend
 from moto.ecs.responses import EC2ContainerServiceResponse
-from moto.elbv2.models import FakeLoadBalancer
+from moto.elbv2.exceptions import ValidationError
+from moto.elbv2.models import ELBv2Backend, FakeListener, FakeLoadBalancer
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.rds.exceptions import DBParameterGroupNotFoundError
 from moto.rds.models import DBCluster, DBInstance, DBParameterGroup, RDSBackend
 from werkzeug.serving import run_simple
 
-from bench import moto_ec2, moto_s3
+from bench import faults, moto_data, moto_ec2, moto_s3
 from local import moto_server
 
 # What moto's ECS services forget, and what they have when nobody has said; forgotten, it is drift for ever.
@@ -43,11 +51,37 @@ FORCE_SSL = {
     "ParameterName": "rds.force_ssl",
     "ParameterValue": "0",
     "DataType": "boolean",
+    "Source": "system",
     "ApplyType": "dynamic",
     "IsModifiable": True,
 }
-# A body that is read for its action only.
-LARGEST_BODY = 1_000_000
+# What AWS lists of a new application load balancer and of a new listener, where moto lists next to nothing.
+BALANCER_ATTRIBUTES = {
+    "access_logs.s3.enabled": "false",
+    "access_logs.s3.bucket": "",
+    "access_logs.s3.prefix": "",
+    "client_keep_alive.seconds": "3600",
+    "connection_logs.s3.enabled": "false",
+    "connection_logs.s3.bucket": "",
+    "connection_logs.s3.prefix": "",
+    "deletion_protection.enabled": "false",
+    "idle_timeout.timeout_seconds": "60",
+    "load_balancing.cross_zone.enabled": "true",
+    "routing.http.desync_mitigation_mode": "defensive",
+    "routing.http.drop_invalid_header_fields.enabled": "false",
+    "routing.http.preserve_host_header.enabled": "false",
+    "routing.http.x_amzn_tls_version_and_cipher_suite.enabled": "false",
+    "routing.http.xff_client_port.enabled": "false",
+    "routing.http.xff_header_processing.mode": "append",
+    "routing.http2.enabled": "true",
+    "waf.fail_open.enabled": "false",
+    "zonal_shift.config.enabled": "false",
+}
+LISTENER_ATTRIBUTES = {
+    "routing.http.response.server.enabled": "true",
+    "routing.http.response.strict_transport_security.header_value": "",
+    "routing.http.response.access_control_allow_origin.header_value": "",
+}
 
 
 def attribute(setting: str) -> str:
@@ -75,10 +109,64 @@ def remember_service_settings() -> None:
 
     def update_service(self: Any) -> Any:
         answer = update(self)
-        keep(self, answer.result["service"], {})
+        service = answer.result["service"]
+        keep(self, service, {})
+        if definition := self._get_param("taskDefinition"):
+            service.task_definition = self.ecs_backend.describe_task_definition(definition).arn
+        for deployment in service.deployments:
+            # moto has one deployment, which never ends and does not follow its service.
+            deployment["taskDefinition"] = service.task_definition
+            for setting in ("serviceConnectConfiguration", "volumeConfigurations", "vpcLatticeConfigurations"):
+                if self._get_param(setting) is not None:
+                    deployment[setting] = self._get_param(setting)
         return answer
 
     ecs.create_service, ecs.update_service = create_service, update_service
+
+
+def create_by_name_once() -> None:
+    """A cluster or service of a name that is taken stays as it is."""
+    backend: Any = EC2ContainerServiceBackend
+    cluster, service = backend.create_cluster, backend.create_service
+
+    def create_cluster(self: Any, cluster_name: str, *arguments: Any, **named: Any) -> Any:
+        there = self.clusters.get(cluster_name)
+        if there is not None and there.status == "ACTIVE":
+            return there
+        return cluster(self, cluster_name, *arguments, **named)
+
+    def create_service(self: Any, cluster_str: str, service_name: str, *arguments: Any, **named: Any) -> Any:
+        there = self.services.get(f"{cluster_str.rpartition('/')[2]}:{service_name}")
+        if there is not None and there.status == "ACTIVE":
+            raise InvalidParameterException("Creation of service was not idempotent.")
+        return service(self, cluster_str, service_name, *arguments, **named)
+
+    backend.create_cluster, backend.create_service = create_cluster, create_service
+
+
+def describe_the_newest_active_revision() -> None:
+    """A family's name means its newest active revision."""
+    backend: Any = EC2ContainerServiceBackend
+    describe = backend.describe_task_definition
+
+    def describe_task_definition(self: Any, task_definition_str: str) -> Any:
+        name = task_definition_str.rpartition("/")[2]
+        if ":" in name:
+            return describe(self, task_definition_str)
+        revisions = self.task_definitions.get(name, {})
+        active = [number for number, one in revisions.items() if one.status == "ACTIVE"]
+        return describe(self, f"{name}:{max(active, default=0)}")
+
+    backend.describe_task_definition = describe_task_definition
+
+
+@functools.cache
+def fill_ecs() -> None:
+    """Fill the gaps of moto's ECS, once in a process."""
+    remember_service_settings()
+    create_by_name_once()
+    describe_the_newest_active_revision()
+    list_capacity_providers()
 
 
 def forget_scaling_of_provisioned_clusters() -> None:
@@ -88,6 +176,62 @@ def forget_scaling_of_provisioned_clusters() -> None:
     cluster.scaling_configuration_info = property(
         lambda self: scaling(self) if self.engine_mode == "serverless" else None
     )
+
+
+def free_addresses() -> None:
+    """An address is free again once its NAT gateway is deleted."""
+    backend: Any = NatGatewayBackend
+    delete = backend.delete_nat_gateway
+
+    def delete_nat_gateway(self: Any, nat_gateway_id: str) -> Any:
+        gateway = delete(self, nat_gateway_id)
+        for each in gateway.address_set:
+            for address in self.address_by_allocation([each["allocationId"]]) if "allocationId" in each else []:
+                address.eni = address.association_id = None
+        return gateway
+
+    backend.delete_nat_gateway = delete_nat_gateway
+
+
+def miss_what_is_gone() -> None:
+    """AWS says that what is to be removed from Application Auto Scaling is not there; moto says that it is invalid."""
+    backend: Any = ApplicationAutoscalingBackend
+    delete_action = backend.delete_scheduled_action
+
+    def of_what_is_gone(remove: Callable[..., Any]) -> Callable[..., Any]:
+        def removed(self: Any, *arguments: Any, **named: Any) -> Any:
+            try:
+                return remove(self, *arguments, **named)
+            except AWSValidationException as error:
+                raise JsonRESTError("ObjectNotFoundException", error.message) from None
+
+        return removed
+
+    def delete_scheduled_action(self: Any, *arguments: Any, **named: Any) -> None:
+        before = len(self.scheduled_actions)
+        delete_action(self, *arguments, **named)
+        if len(self.scheduled_actions) == before:
+            raise JsonRESTError("ObjectNotFoundException", "No scheduled action found")
+
+    backend.deregister_scalable_target = of_what_is_gone(backend.deregister_scalable_target)
+    backend.delete_scaling_policy = of_what_is_gone(backend.delete_scaling_policy)
+    backend.delete_scheduled_action = delete_scheduled_action
+
+
+def change_private_names() -> None:
+    """ModifyVpcEndpoint changes the private names as well."""
+    response: Any = EC2VPCs
+    modify = response.modify_vpc_endpoint
+
+    def modify_vpc_endpoint(self: Any) -> Any:
+        answer = modify(self)
+        enabled = self._get_param("PrivateDnsEnabled")
+        if enabled is not None:
+            (endpoint,) = self.ec2_backend.describe_vpc_endpoints([self._get_param("VpcEndpointId")])
+            endpoint.private_dns_enabled = str(enabled).lower() == "true"
+        return answer
+
+    response.modify_vpc_endpoint = modify_vpc_endpoint
 
 
 def list_capacity_providers() -> None:
@@ -121,6 +265,30 @@ def know_parameter_groups() -> None:
         self.parameters.setdefault("rds.force_ssl", dict(FORCE_SSL))
 
     backend.describe_db_parameter_groups, group.__init__ = describe_db_parameter_groups, init
+
+
+def list_load_balancer_attributes() -> None:
+    """A load balancer and a listener have all their attributes from the start, and no bucket is ever emptied."""
+    balancer: Any = FakeLoadBalancer
+    listener: Any = FakeListener
+    backend: Any = ELBv2Backend
+    make_balancer, make_listener, modify = balancer.__init__, listener.__init__, backend.modify_load_balancer_attributes
+
+    def init_balancer(self: Any, *arguments: Any, **named: Any) -> None:
+        make_balancer(self, *arguments, **named)
+        self.attrs = dict(BALANCER_ATTRIBUTES)
+
+    def init_listener(self: Any, *arguments: Any, **named: Any) -> None:
+        make_listener(self, *arguments, **named)
+        self.attributes = dict(LISTENER_ATTRIBUTES)
+
+    def modify_load_balancer_attributes(self: Any, arn: str, attrs: dict[str, Any]) -> Any:
+        for name in (name for name, value in attrs.items() if name.endswith(".s3.bucket") and not value):
+            raise ValidationError(f"The value of '{name}' cannot be empty")
+        return modify(self, arn, attrs)
+
+    balancer.__init__, listener.__init__ = init_balancer, init_listener
+    backend.modify_load_balancer_attributes = modify_load_balancer_attributes
 
 
 class Pending:
@@ -162,16 +330,6 @@ class Pending:
         told: str = getattr(self.told, "of", "")
         self.told.of = ""
         return told
-
-
-def body_of(env: dict[str, Any]) -> bytes:
-    """The body of a request, which stays to be read; b"" for one that is too large to be only parameters."""
-    length = int(env.get("CONTENT_LENGTH") or 0)
-    if not 0 < length < LARGEST_BODY:
-        return b""
-    body: bytes = env["wsgi.input"].read(length)
-    env["wsgi.input"] = io.BytesIO(body)
-    return body
 
 
 def service_of(env: dict[str, Any]) -> str:
@@ -231,7 +389,7 @@ class Logged:
     def __call__(self, env: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if env["PATH_INFO"].startswith("/moto-api"):
             return self.inner(env, start)
-        body = body_of(env)
+        body = faults.take_body(env)
         name = call_name(env, body)
         if self.record:
             self.record.write(whole(env, body, name) + "\n")
@@ -254,20 +412,26 @@ def main() -> None:
     parser.add_argument("log")
     parser.add_argument("--pending", type=float, metavar="SECONDS")
     parser.add_argument("--record", metavar="FILE")
+    parser.add_argument("--faults", metavar="FILE", type=Path)
     chosen = parser.parse_args()
     moto_server.patch()
-    remember_service_settings()
+    fill_ecs()
     forget_scaling_of_provisioned_clusters()
     moto_ec2.fill()
     moto_s3.fill()
     know_parameter_groups()
-    list_capacity_providers()
+    free_addresses()
+    change_private_names()
+    miss_what_is_gone()
+    moto_data.fill()
+    list_load_balancer_attributes()
     pending = None
     if chosen.pending is not None:
         pending = Pending(chosen.pending)
         pending.hold_all()
         signal.signal(signal.SIGUSR1, lambda *_: setattr(pending, "seconds", 0.0))
-    inner = DomainDispatcherApplication(create_backend_app)
+    known = faults.load(chosen.faults.read_text()) if chosen.faults else []
+    inner = faults.Faults(DomainDispatcherApplication(create_backend_app), known)
     application = Logged(inner, chosen.latency / 1000, chosen.log, pending, chosen.record)
     run_simple("127.0.0.1", chosen.port, application, threaded=True, request_handler=moto_server.QuietHandler)
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import machine
+from bench.faults import CONTROL, Fault, dump
 from bench.figures import Step
 from local import config
 
@@ -83,9 +84,11 @@ class Cloud:
         self.process.terminate()
         self.process.wait()
 
-    def _ask(self, path: str, method: str) -> None:
+    def _ask(self, path: str, method: str, body: str | None = None) -> bytes:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        opener.open(urllib.request.Request(self.url + path, method=method), timeout=10).close()
+        request = urllib.request.Request(self.url + path, method=method, data=body.encode() if body else None)
+        with opener.open(request, timeout=10) as answer:
+            return bytes(answer.read())
 
     def _answers(self) -> bool:
         try:
@@ -101,6 +104,15 @@ class Cloud:
     def finish(self) -> None:
         """Have all that is pending ready."""
         self.process.send_signal(signal.SIGUSR1)
+
+    def arm(self, *faults: Fault) -> None:
+        """Have these faults from now on, and no others."""
+        self._ask(CONTROL, "POST", dump(faults))
+
+    def happened(self) -> tuple[list[str], list[str]]:
+        """Since `arm`: the faults that happened as "kind: service Operation", and the changing calls."""
+        answer = json.loads(self._ask(CONTROL, "GET"))
+        return [f"{hit['kind']}: {hit['call']}" for hit in answer["hits"]], answer["calls"]
 
     def calls(self) -> list[str]:
         """The lines of the log so far."""

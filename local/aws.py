@@ -17,7 +17,7 @@ from local import config
 DEPLOYER = "mlflow-deployer"
 # What a client raises, whether AWS refused or did not answer.
 AwsError = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
-POLICY = config.ROOT / "policies" / "deployer.json"
+POLICIES = config.ROOT / "policies" / "deployer"
 SETTINGS = botocore.config.Config(
     retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=30, proxies={}
 )
@@ -62,23 +62,53 @@ def code(error: botocore.exceptions.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def ensure_deployer() -> str:
-    """The role that deploys, trusted by this account, with exactly the rights of policies/deployer.json; its ARN."""
+def deployer_policies() -> dict[str, dict[str, Any]]:
+    """The documents of policies/deployer/ by the names of their files. Raises Trouble where one is no JSON."""
     try:
-        policy = json.loads(POLICY.read_text())
-    except FileNotFoundError:
-        raise config.Trouble("policies/deployer.json is missing: the local AWS enforces IAM and needs it.") from None
+        found = {file.stem: json.loads(file.read_text()) for file in sorted(POLICIES.glob("*.json"))}
     except ValueError as error:
-        raise config.Trouble(f"policies/deployer.json is no JSON ({error}): correct it.") from None
+        raise config.Trouble(f"A file of policies/deployer/ is no JSON ({error}): correct it.") from None
+    if not found:
+        raise config.Trouble("policies/deployer/ has no policy: the local AWS enforces IAM and needs them.")
+    return found
+
+
+def ensure_policy(iam: Any, name: str, document: dict[str, Any]) -> str:
+    """A managed policy with exactly this document; its ARN."""
+    arn, text = f"arn:aws:iam::{config.ACCOUNT}:policy/{name}", json.dumps(document)
+    try:
+        iam.create_policy(PolicyName=name, PolicyDocument=text)
+        return arn
+    except iam.exceptions.EntityAlreadyExistsException:
+        versions = iam.list_policy_versions(PolicyArn=arn)["Versions"]
+    current = next(one["VersionId"] for one in versions if one["IsDefaultVersion"])
+    if iam.get_policy_version(PolicyArn=arn, VersionId=current)["PolicyVersion"]["Document"] != document:
+        iam.create_policy_version(PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)
+        # AWS keeps five versions at most, of which one is of use.
+        for one in versions:
+            iam.delete_policy_version(PolicyArn=arn, VersionId=one["VersionId"])
+    return arn
+
+
+def ensure_deployer() -> str:
+    """The role that deploys, trusted by this account, with exactly the rights of policies/deployer/; its ARN."""
     iam = client("iam")
     principal = {"AWS": f"arn:aws:iam::{config.ACCOUNT}:root"}
     statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
     trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    documents = deployer_policies()
     try:
         iam.create_role(RoleName=DEPLOYER, AssumeRolePolicyDocument=trust)
     except iam.exceptions.EntityAlreadyExistsException:
         iam.update_assume_role_policy(RoleName=DEPLOYER, PolicyDocument=trust)
-    iam.put_role_policy(RoleName=DEPLOYER, PolicyName="deployer", PolicyDocument=json.dumps(policy))
+    wanted = {ensure_policy(iam, f"{DEPLOYER}-{area}", document) for area, document in documents.items()}
+    attached = iam.list_attached_role_policies(RoleName=DEPLOYER)["AttachedPolicies"]
+    for arn in wanted - {one["PolicyArn"] for one in attached}:
+        iam.attach_role_policy(RoleName=DEPLOYER, PolicyArn=arn)
+    for arn in {one["PolicyArn"] for one in attached} - wanted:
+        iam.detach_role_policy(RoleName=DEPLOYER, PolicyArn=arn)
+    for name in iam.list_role_policies(RoleName=DEPLOYER)["PolicyNames"]:
+        iam.delete_role_policy(RoleName=DEPLOYER, PolicyName=name)
     return f"arn:aws:iam::{config.ACCOUNT}:role/{DEPLOYER}"
 
 

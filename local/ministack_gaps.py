@@ -9,7 +9,9 @@ import re
 from typing import Any
 
 from ministack.core import iam_actions
-from ministack.services import ec2, iam, rds
+from ministack.services import alb, ec2, ecs, iam, rds
+
+from local import ministack_rights
 
 
 def fill() -> None:
@@ -19,6 +21,10 @@ def fill() -> None:
     _know_force_ssl()
     _filter_endpoints()
     _know_role_paths()
+    ministack_rights.know_resources()
+    ministack_rights.know_tags()
+    _keep_service_settings()
+    _know_listener_certificates()
 
 
 def _keep_flow_log_details() -> None:
@@ -98,6 +104,35 @@ def _know_role_paths() -> None:
     iam_actions.extract_resource_arn = extract_resource_arn
 
 
+# What MiniStack's services forget when they are made, or changed.
+SERVICE_SETTINGS = ("availabilityZoneRebalancing", "enableECSManagedTags", "propagateTags", "serviceRegistries")
+
+
+def service_settings(request: dict[str, Any]) -> dict[str, Any]:
+    """What of a request of CreateService or UpdateService has to be kept in the service's record."""
+    return {name: request[name] for name in SERVICE_SETTINGS if request.get(name) is not None}
+
+
+def _keep_service_settings() -> None:
+    handlers = _handlers(ecs, "UpdateService")
+
+    def kept(call: Any, names: tuple[str, ...]) -> Any:
+        def handler(data: dict[str, Any]) -> Any:
+            answer = call(data)
+            named = str(next((data[name] for name in names if data.get(name)), "")).rpartition("/")[2]
+            cluster = str(data.get("cluster") or "default").rpartition("/")[2]
+            service = ecs._services.get(f"{cluster}/{named}")
+            # A refused call has changed nothing.
+            if service is not None and answer[0] < 300:
+                service.update(service_settings(data))
+            return answer
+
+        return handler
+
+    handlers["CreateService"] = kept(handlers["CreateService"], ("serviceName",))
+    handlers["UpdateService"] = kept(handlers["UpdateService"], ("service",))
+
+
 def _know_force_ssl() -> None:
     defaults = rds._default_parameters_for_family
 
@@ -147,6 +182,34 @@ def _filter_endpoints() -> None:
         return describe({**others, **names} if filters else params)
 
     handlers["DescribeVpcEndpoints"] = describe_vpc_endpoints
+
+
+def _know_listener_certificates() -> None:
+    more = "MoreCertificates"  # in MiniStack's record of a listener, so that it goes with it
+
+    def of_listener(change: Any) -> Any:
+        def handler(params: dict[str, Any]) -> Any:
+            action = alb._p(params, "Action")
+            listener = alb._listeners.get(alb._p(params, "ListenerArn"))
+            if not listener:
+                return alb._error("ListenerNotFound", "One or more listeners not found")
+            listener[more] = change(listener.get(more, []), alb._parse_certificate_arns(params))
+            shown = [(arn, "true") for arn in listener.get("Certificates", [])]
+            shown += [(arn, "false") for arn in listener[more]]
+            members = "".join(
+                f"<member><CertificateArn>{arn}</CertificateArn><IsDefault>{default}</IsDefault></member>"
+                for arn, default in shown
+            )
+            return alb._xml(200, action, f"<Certificates>{members}</Certificates>")
+
+        return handler
+
+    handlers = _handlers(alb, "CreateListener")
+    handlers["DescribeListenerCertificates"] = of_listener(lambda known, _: known)
+    handlers["AddListenerCertificates"] = of_listener(lambda known, given: [*dict.fromkeys([*known, *given])])
+    handlers["RemoveListenerCertificates"] = of_listener(
+        lambda known, given: [arn for arn in known if arn not in given]
+    )
 
 
 def _handlers(service: Any, action: str) -> dict[str, Any]:

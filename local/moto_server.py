@@ -95,7 +95,7 @@ def denial(authorization: str, target: str) -> str:
         return ""
     resource = f"arn:aws:application-autoscaling:{config.REGION}:{config.ACCOUNT}:scalable-target/any"
     context = {"application-autoscaling:service-namespace": "ecs", "aws:requestedregion": config.REGION}
-    if taskdef.allowed([json.loads(aws.POLICY.read_text())], action, resource, context):
+    if taskdef.allowed(list(aws.deployer_policies().values()), action, resource, context):
         return ""
     return f"{aws.DEPLOYER} is not authorized to perform: {action} because no identity-based policy allows it"
 

@@ -3,6 +3,9 @@
 Ansible runs every module that has no action plugin of its own through the one called `normal`, and takes this one,
 for it is in the configured path. Only how a module's process is made is replaced: arguments, checks, the reading of
 the result and all else stay Ansible's. What is not known to be safe here takes Ansible's way.
+
+What AWS refuses with a sentence that does not help (a quota, a right that is missing) gets one that does, whichever
+module was refused.
 """
 
 from __future__ import annotations
@@ -32,6 +35,10 @@ assert _stock is not None
 assert _stock.loader is not None
 _stock_normal = importlib.util.module_from_spec(_stock)
 _stock.loader.exec_module(_stock_normal)
+
+# Ansible finds module_utils for modules only, and an action plugin runs outside of any package.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+from plugins.module_utils.mlflow_aws import explained  # noqa: E402
 
 OWN = Path(__file__).resolve().parents[1] / "modules"
 COLLECTIONS = ("amazon.aws", "community.aws", "awx.awx")
@@ -63,7 +70,7 @@ class ActionModule(_stock_normal.ActionModule):  # type: ignore[misc, name-defin
     def run(self, tmp: Any = None, task_vars: Any = None) -> Any:
         """Run the task's module."""
         self._module = self._warm_module(task_vars or {})
-        return super().run(tmp, task_vars)
+        return with_remedy(super().run(tmp, task_vars))
 
     def _warm_module(self, task_vars: Mapping[str, Any]) -> Module | None:
         """The task's module if it may run warm."""
@@ -130,6 +137,15 @@ class ActionModule(_stock_normal.ActionModule):  # type: ignore[misc, name-defin
             "stderr": stderr,
             "stderr_lines": stderr.splitlines(),
         }
+
+
+def with_remedy(result: dict[str, Any]) -> dict[str, Any]:
+    """The result of a module, with what helps in the sentence of one that AWS has refused."""
+    if result.get("failed") and isinstance(result.get("msg"), str):
+        error = result.get("error")
+        code = str(error.get("code") or "") if isinstance(error, Mapping) else ""
+        result["msg"] = explained(result["msg"], code)
+    return result
 
 
 def find(loader: Any, task: Any, root: str) -> Module | None:

@@ -23,11 +23,14 @@ sys.path.append(str(ROOT))
 from plugins.plugin_utils.as_task import run_as_task  # noqa: E402
 
 CODE = ("site.yml", "group_vars", "roles", "plugins", "docker")
+# The code that reads a stack: what it does not read, or reads in another way, has not been changed by anybody.
+READS = ("plugins/modules/stack_drift.py", "plugins/module_utils/mlflow_drift.py")
 COLLECTIONS = ("amazon.aws", "community.aws")
 # They change nothing of the stack.
 LOOKING = ("preflight", "drift", "verify")
 # What is asked of one run only and changes nothing of the stack.
 OF_ONE_RUN = (
+    "accept_drift",
     "deployment_failed",
     "destroy_confirm",
     "fail_on_changes",
@@ -46,10 +49,10 @@ def files(root: Path, names: Iterable[str]) -> Iterator[Path]:
         yield from (file for file in below if file.is_file() and "__pycache__" not in file.parts)
 
 
-def code(root: Path = ROOT) -> str:
-    """SHA-256 of the code that converges."""
+def code(root: Path = ROOT, names: Iterable[str] = CODE) -> str:
+    """SHA-256 of the code named, by default of all that converges."""
     total = hashlib.sha256()
-    for file in files(root, CODE):
+    for file in files(root, names):
         total.update(f"{file.relative_to(root)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode())
     return total.hexdigest()
 
@@ -92,7 +95,7 @@ def is_whole(cli: Mapping[str, Any]) -> bool:
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Run the module with the digest."""
+    """Run the module with what it cannot know by itself."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Returns what the module returns, and `whole`: whether this run leaves no task out."""
@@ -101,15 +104,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         task = self._task.copy()
         # At the end of a run the variables of the roles hold what the run has found, so the first digest stays.
         if "before" not in task.args:
-            task.args = task.args | {"inputs": self._digest(variables)}
+            settings = plain(self._templar.template(variables["mlflow"]))
+            settings = {name: value for name, value in settings.items() if name not in OF_ONE_RUN}
+            given = {"inputs": self._digest(settings, variables), "settings": settings, "reads": code(names=READS)}
+            task.args = task.args | given
         return result | run_as_task(self, task, variables) | {"whole": is_whole(context.CLIARGS)}
 
-    def _digest(self, variables: Mapping[str, Any]) -> str:
+    def _digest(self, settings: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
         roles = sorted(folder.name for folder in (ROOT / "roles").iterdir() if folder.name not in LOOKING)
-        settings = plain(self._templar.template(variables["mlflow"]))
         modules = self._shared_loader_obj.module_loader
         told = {
-            "settings": {name: value for name, value in settings.items() if name not in OF_ONE_RUN},
+            "settings": settings,
             "overriding": overriding(variables, roles),
             "ca_bundle": content(settings["image_ca_bundle"]),
             "code": code(),

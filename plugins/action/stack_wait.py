@@ -116,6 +116,20 @@ def nat_gateways_gone(part: Part) -> State:
     return nothing_left({"standing": [gateway for gateway in part["standing"] if gateway["state"] != "failed"]})
 
 
+def endpoints(part: Part) -> State:
+    """Every endpoint that is not on its way out is available."""
+    staying = [endpoint for endpoint in part["standing"] if endpoint["state"] != "deleting"]
+    failed = sorted(endpoint["service"] for endpoint in staying if endpoint["state"] in ("failed", "rejected"))
+    remedy = f"AWS could not make that of {', '.join(failed)}; run again, which makes a new one" if failed else ""
+    good = bool(staying) and all(endpoint["state"] == "available" for endpoint in staying)
+    return State(listed(endpoint["state"] for endpoint in staying) or "unknown", good, remedy)
+
+
+def none_leaves(part: Part) -> State:
+    """Nothing of the part is being deleted any more."""
+    return nothing_left({"standing": part["leaving"]})
+
+
 def listed(words: Any) -> str:
     """Different words in one order, as a list in a sentence."""
     return ", ".join(sorted(set(words)))
@@ -132,6 +146,9 @@ TARGETS: dict[tuple[str, str], Target] = {
     ("mount_targets", "absent"): Target("the mount targets to go", "mount_targets", nothing_left, 600, 5.0, LOOK),
     ("nat_gateways", "absent"): Target("the NAT gateways to go", "nat_gateways", nat_gateways_gone, 900, 5.0, LOOK),
     ("endpoints", "absent"): Target("the endpoints to go", "endpoints", nothing_left, 900, 5.0, LOOK),
+    ("endpoints", "present"): Target("the endpoints", "endpoints", endpoints, 600, 5.0, LOOK),
+    ("old_endpoints", "absent"): Target("the old endpoints to go", "endpoints", none_leaves, 900, 5.0, LOOK),
+    ("old_nat_gateways", "absent"): Target("the old NAT gateways to go", "nat_gateways", none_leaves, 900, 5.0, LOOK),
     ("interfaces", "absent"): Target(
         "AWS to release network interfaces",
         "interfaces",

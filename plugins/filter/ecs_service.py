@@ -25,16 +25,6 @@ def secret_arn(reference: str) -> str:
     return ":".join(reference.split(":")[:7])
 
 
-def desired_count(service: dict[str, Any], minimum: int, maximum: int) -> int:
-    """Number of tasks to ask for: what target tracking has chosen, within its bounds, else the minimum.
-
-    ``service`` is the ``ecs_service`` part of ``stack_info``.
-    """
-    if service.get("autoscaled") and service.get("desired_count") is not None and maximum > minimum:
-        return max(minimum, min(maximum, int(service["desired_count"])))
-    return minimum
-
-
 def image_arn(image: str, partition: str) -> str | None:
     """ARN of the ECR repository an image reference names; None for an image that lives elsewhere."""
     match = _ECR.match(image)
@@ -51,6 +41,5 @@ class FilterModule:
         return {
             "allowed_hosts": allowed_hosts,
             "secret_arn": secret_arn,
-            "desired_count": desired_count,
             "image_arn": image_arn,
         }

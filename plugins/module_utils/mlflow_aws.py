@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 try:
+    from botocore import handlers
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 except ImportError:  # AnsibleAWSModule reports the missing library before anything here is used
+    handlers = None
 
     class BotoCoreError(Exception):  # type: ignore[no-redef]
         """Stands in for botocore's class where botocore is missing."""
@@ -36,6 +39,76 @@ THROTTLING = (
     "ThrottlingException",
     "TooManyRequestsException",
 )
+# The quota behind an error code: its name and its code, by which the Service Quotas console finds it.
+QUOTAS = {
+    "AddressLimitExceeded": "EC2-VPC Elastic IPs (L-0263D0A3)",
+    "DBClusterQuotaExceededFault": "DB clusters (L-952B80B8)",
+    "DBParameterGroupQuotaExceeded": "Parameter groups (L-DE55804A)",
+    "DBSubnetGroupQuotaExceeded": "DB subnet groups (L-48C6BF61)",
+    "FileSystemLimitExceeded": "File systems per account (L-848C634D)",
+    "InstanceQuotaExceeded": "DB instances (L-7B6409FD)",
+    "InternetGatewayLimitExceeded": "Internet gateways per Region (L-A4707A72)",
+    "NatGatewayLimitExceeded": "NAT gateways per Availability Zone (L-FE5A380F)",
+    "NetworkInterfaceLimitExceeded": "Network interfaces per Region (L-DF5E4CA3)",
+    "RouteLimitExceeded": "Routes per route table (L-93826ACB)",
+    "RouteTableLimitExceeded": "Route tables per VPC (L-589F43AA)",
+    "RulesPerSecurityGroupLimitExceeded": "Inbound or outbound rules per security group (L-0EA8095F)",
+    "SecurityGroupLimitExceeded": "VPC security groups per Region (L-E79EC296)",
+    "SecurityGroupsPerInterfaceLimitExceeded": "Security groups per network interface (L-2AFB9258)",
+    "SnapshotQuotaExceeded": "Manual DB instance snapshots (L-272F1212)",
+    "StorageQuotaExceeded": "Total storage for all DB instances (L-7ADDB58A)",
+    "SubnetLimitExceeded": "Subnets per VPC (L-407747CB)",
+    "TooManyBuckets": "General purpose buckets (L-DC2B2D3D)",
+    "TooManyListeners": "Listeners per Application Load Balancer (L-B6DF7632)",
+    "TooManyLoadBalancers": "Application Load Balancers per Region (L-53DA6B97)",
+    "TooManyTargetGroups": "Target Groups per Region (L-B22855CB)",
+    "VpcEndpointLimitExceeded": (
+        "Interface VPC endpoints per VPC (L-29B6F2EB), or Gateway VPC endpoints per Region (L-1B52E74A) for that of S3"
+    ),
+    "VpcLimitExceeded": "VPCs per Region (L-F678F1CE)",
+}
+# Services have more quotas than are named here.
+ANY_QUOTA = re.compile(r"(LimitExceeded|QuotaExceeded)(Fault|Exception)?$|^TooMany(?!Requests)")
+IAM_QUOTA = re.compile(r"Cannot exceed quota for (\w+)")
+DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedException", "UnauthorizedOperation")
+DENIED_ACTION = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
+# What denies an action although the login's own policies may allow it.
+DENIED_BY = re.compile(
+    r"(?:explicit deny in an? |because no )(permissions boundary|resource-based policy|resource control policy|"
+    r"service control policy|session policy|VPC endpoint policy)"
+)
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+REFUSAL = re.compile(r"An error occurred \((\w+)\) when calling the (\w+) operation[^:]*: (.*)", re.DOTALL)
+# What AWS answers to a call that was carried out before: operations, and the codes that mean it.
+REMOVALS = re.compile(r"^(Delete|Deregister|Detach|Disassociate|Release|Remove|Revoke|Untag)")
+REMOVED = re.compile(r"NotFound|NotExist|NoSuch|NotAttached|NotActive|AlreadyDeleted")
+ADDITIONS = re.compile(r"^(Attach|Authorize|CreateRoute$|PutParameter$)")
+ADDED = ("InvalidPermission.Duplicate", "ParameterAlreadyExists", "Resource.AlreadyAssociated", "RouteAlreadyExists")
+
+
+def done_before(http_response: Any, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+    """Take for carried out what AWS refuses as done already when botocore has repeated the call.
+
+    The first attempt did it, and its answer got lost. Called by botocore after every call of whoever imports this file.
+    """
+    code = str(parsed.get("Error", {}).get("Code", ""))
+    if not code or not parsed.get("ResponseMetadata", {}).get("RetryAttempts"):
+        return
+    if (REMOVALS.match(model.name) and _removed(code, parsed["Error"])) or (
+        ADDITIONS.match(model.name) and code in ADDED
+    ):
+        del parsed["Error"]
+        http_response.status_code = 200
+
+
+def _removed(code: str, error: Mapping[str, Any]) -> bool:
+    being_deleted = code == "InvalidDBInstanceState" and "already being deleted" in str(error.get("Message", ""))
+    return bool(REMOVED.search(code)) or being_deleted
+
+
+# Every session that is made from now on in this process has it; modules make theirs after they have imported this file.
+if handlers is not None:
+    handlers.BUILTIN_HANDLERS.append(("after-call", done_before))
 
 
 def error_code(error: BaseException) -> str:
@@ -52,7 +125,48 @@ def reason(error: BaseException) -> str:
     if not code:
         return str(error).rstrip(".")
     message = error.response.get("Error", {}).get("Message", "")  # type: ignore[attr-defined]
-    return f"{message.strip().rstrip('.')} ({code})" if message else code
+    cause = f"{message.strip().rstrip('.')} ({code})" if message else code
+    advice = remedy(code, message, getattr(error, "operation_name", ""))
+    return f"{cause}; {advice}" if advice else cause
+
+
+def remedy(code: str, message: str = "", operation: str = "") -> str:
+    """Return what helps against AWS's refusal, as the end of a sentence without its stop; "" where nothing is known.
+
+    Args:
+        code: AWS's error code.
+        message: AWS's sentence, which may name the action, the quota or the policy.
+        operation: the operation that was called, such as "CreateVpc".
+    """
+    if code in EXPIRED:
+        return "log in to AWS again and repeat the run"
+    if code in DENIED:
+        return _remedy_of_denial(message, operation)
+    if "rate exceeded" in message.lower() or (code in THROTTLING and code != "LimitExceededException"):
+        return "AWS was asked too often: repeat the run"
+    if code not in QUOTAS and not ANY_QUOTA.search(code):
+        return ""
+    named = IAM_QUOTA.search(message)
+    quota = QUOTAS.get(code) or (f"{named[1]} of IAM" if named else "that this names")
+    return f"raise the quota {quota} in the Service Quotas console, or remove what uses it up, and repeat the run"
+
+
+def _remedy_of_denial(message: str, operation: str) -> str:
+    named, by = DENIED_ACTION.search(message), DENIED_BY.search(message)
+    action = named[1] if named else operation or "what it asked for"
+    if by:
+        return f"a {by[1]} stands against {action}: whoever manages it has to allow that"
+    return f"the login lacks {action}: attach to it the policies in policies/deployer/, which have it"
+
+
+def explained(sentence: str, code: str = "") -> str:
+    """Return a module's failure with what helps against it, once; `code` is AWS's error code where it is known."""
+    refusal = REFUSAL.search(sentence)
+    code = code or (refusal[1] if refusal else "")
+    advice = remedy(code, refusal[3] if refusal else sentence, refusal[2] if refusal else "") if code else ""
+    if not advice or advice in sentence:
+        return sentence
+    return f"{sentence.rstrip().rstrip('.')}; {advice}."
 
 
 @contextmanager

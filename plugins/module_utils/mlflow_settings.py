@@ -52,10 +52,23 @@ SUBNET_LONGEST = {"public": 27, "private": 27, "database": 28}
 STACK_NAME_LENGTH = 24
 BUCKET_NAME_LENGTH = 63 - len("mlflow--123456789012--logs")
 
+# What gp3 storage of RDS takes beyond what is included: from how many GiB on, and how many I/O operations a second.
+IOPS_STORAGE_GB = 400
+IOPS_LEAST = 12000
+IOPS_PER_GB = 500
+# RDS lets a disk grow to a tenth more than it has, or further.
+STORAGE_GROWTH_PERCENT = 10
+STORAGE_MAX_LEAST_GB = 100
+STORAGE_MOST_GB = 65536
+WINDOW_MINUTES = 30
+DAY_MINUTES = 24 * 60
+
 OWN_TAGS = ("Stack", "Project", "ManagedBy", "Environment", "Name")
 TAGS_MOST = 50 - len(OWN_TAGS)
 
 _HOST = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_TIME = r"([01]\d|2[0-3]):[0-5]\d"
+_DAY = "mon|tue|wed|thu|fri|sat|sun"
 
 # Variable: (what the whole value must look like, the remedy).
 PATTERNS = {
@@ -78,6 +91,14 @@ PATTERNS = {
         r"1[3-9](\.\d{1,2})?",
         'give a PostgreSQL version from 13 on as "16" or "16.4"',
     ),
+    "mlflow_database_backup_window": (
+        rf"{_TIME}-{_TIME}",
+        "give a daily time in UTC, as 03:00-04:00",
+    ),
+    "mlflow_database_maintenance_window": (
+        rf"({_DAY}):{_TIME}-({_DAY}):{_TIME}",
+        "give a weekly time in UTC, as sun:05:00-sun:06:00",
+    ),
     "mlflow_image_base": (
         r"[a-z0-9][A-Za-z0-9._-]*(:\d+(?=/))?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:[0-9a-f]{64})?",
         "name an image, best by digest, such as registry.example.org/python:3.13-slim@sha256:<64 hex digits>",
@@ -98,7 +119,9 @@ RANGES = {
     "mlflow_capacity_min": (1, 100, "a stack runs at least one task"),
     "mlflow_capacity_max": (1, 100, "a stack runs at least one task"),
     "mlflow_capacity_cpu_target": (10, 90, "it is a percentage with room to react"),
-    "mlflow_database_storage_gb": (20, 65536, "RDS takes no other"),
+    "mlflow_database_storage_gb": (20, STORAGE_MOST_GB, "RDS takes no other"),
+    "mlflow_database_storage_max_gb": (0, STORAGE_MOST_GB, "RDS takes no other"),
+    "mlflow_database_iops": (0, 64000, "RDS takes no other"),
     "mlflow_database_port": (1150, 65535, "RDS takes no other"),
     "mlflow_backup_days": (0, 35, "RDS takes no other"),
     "mlflow_artifact_noncurrent_days": (1, 36500, "S3 takes whole days"),
@@ -258,8 +281,10 @@ def read(spec: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Settings, l
             problems.append(Problem(name, raw, *error.args))
             continue
         choices = option.get("choices")
-        if choices and value not in choices:
-            problems.append(Problem(name, raw, "there is no such choice", f"use {nearest(value, choices)}"))
+        bad = [one for one in (value if isinstance(value, list) else [value]) if choices and one not in choices]
+        if bad:
+            shown = raw if isinstance(raw, Hidden) else bad[0]
+            problems.append(Problem(name, shown, "there is no such choice", f"use {nearest(bad[0], choices)}"))
             continue
         settings[name] = value
     return settings, problems
@@ -365,6 +390,16 @@ def rule_image_scan(settings: Settings) -> Iterator[Problem]:
         return
     reason = "mlflow_image is run from where it is, and only the stack's own repository is scanned"
     yield Problem("mlflow_image_scan_gate", gate, reason, "set mlflow_image_copy to true, or remove the gate")
+
+
+def rule_image_without_internet(settings: Settings) -> Iterator[Problem]:
+    image, region = settings["mlflow_image"], settings["mlflow_region"]
+    if settings["mlflow_egress"] != "endpoints" or image == BUILD or settings["mlflow_image_copy"]:
+        return
+    registry = rf"\d{{12}}\.dkr[.-]ecr(-fips)?\.{re.escape(region)}\.(amazonaws\.com(\.cn)?|on\.aws)/"
+    if region and not re.match(registry, image):
+        reason = f"with mlflow_egress endpoints, tasks reach no registry but ECR in {region}"
+        yield Problem("mlflow_image", image, reason, "set mlflow_image_copy to true, or mlflow_egress to nat")
 
 
 def rule_public_auth(settings: Settings) -> Iterator[Problem]:
@@ -564,6 +599,57 @@ def rule_capacity(settings: Settings) -> Iterator[Problem]:
         )
 
 
+def rule_database_storage(settings: Settings) -> Iterator[Problem]:
+    name, most, size = (
+        "mlflow_database_storage_max_gb",
+        *(settings[f"mlflow_database_storage_{part}"] for part in ("max_gb", "gb")),
+    )
+    least = -(-size * (100 + STORAGE_GROWTH_PERCENT) // 100)
+    if most and most < least:
+        reason = f"RDS lets a disk of {size} GiB (mlflow_database_storage_gb) grow to a tenth more at least"
+        yield Problem(name, most, reason, f"use {least} or more, or 0 for a disk that does not grow")
+
+
+def rule_database_iops(settings: Settings) -> Iterator[Problem]:
+    name, iops, size = "mlflow_database_iops", settings["mlflow_database_iops"], settings["mlflow_database_storage_gb"]
+    if not iops:
+        return
+    if size < IOPS_STORAGE_GB:
+        reason = f"RDS takes a number only for a disk of {IOPS_STORAGE_GB} GiB and more"
+        yield Problem(name, iops, reason, f"use 0, or mlflow_database_storage_gb {IOPS_STORAGE_GB}")
+    elif not IOPS_LEAST <= iops <= IOPS_PER_GB * size:
+        reason = f"RDS takes {IOPS_LEAST} to {IOPS_PER_GB * size} for {size} GiB"
+        yield Problem(name, iops, reason, "use one of those, or 0")
+
+
+def windows(backup: str, maintenance: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Both windows as (minute of the day or week at which it begins, minutes that it takes)."""
+    (start, end), days = (minutes(time) for time in backup.split("-")), 7 * DAY_MINUTES
+    first, last = (_DAY.split("|").index(time[:3]) * DAY_MINUTES + minutes(time[4:]) for time in maintenance.split("-"))
+    return (start, (end - start) % DAY_MINUTES), (first, (last - first) % days)
+
+
+def minutes(time: str) -> int:
+    """Minutes since midnight of a time such as 03:30."""
+    hour, minute = time.split(":")
+    return int(hour) * 60 + int(minute)
+
+
+def rule_database_windows(settings: Settings) -> Iterator[Problem]:
+    names = [f"mlflow_database_{kind}_window" for kind in ("backup", "maintenance")]
+    given = [settings[name] for name in names]
+    if not all(re.fullmatch(PATTERNS[name][0], value) for name, value in zip(names, given, strict=True) if value):
+        return
+    stand_ins = [value or default for value, default in zip(given, ("00:00-00:30", "mon:00:00-mon:00:30"), strict=True)]
+    (start, long), (first, lasts) = windows(*stand_ins)
+    for name, value, length in zip(names, given, (long, lasts), strict=True):
+        if value and length < WINDOW_MINUTES:
+            yield Problem(name, value, f"AWS wants {WINDOW_MINUTES} minutes at least", "let it end later")
+    # Every day's backup against the maintenance of the week.
+    if all(given) and ((start - first) % DAY_MINUTES < lasts or (first - start) % DAY_MINUTES < long):
+        yield Problem(names[0], given[0], f"it overlaps {names[1]}, {given[1]}", "choose times that do not overlap")
+
+
 def rule_tags(settings: Settings) -> Iterator[Problem]:
     name, tags = "mlflow_tags", settings["mlflow_tags"]
     if len(tags) > TAGS_MOST:
@@ -618,6 +704,7 @@ RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     rule_image,
     rule_image_copy,
     rule_image_scan,
+    rule_image_without_internet,
     rule_public_auth,
     rule_public_tls,
     rule_certificate,
@@ -631,6 +718,9 @@ RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     rule_fargate,
     rule_workers,
     rule_capacity,
+    rule_database_storage,
+    rule_database_iops,
+    rule_database_windows,
     rule_tags,
     rule_verify_url,
     rule_destroy_confirm,
@@ -682,32 +772,29 @@ def derive(settings: Settings) -> dict[str, Any]:
         settings: values without a problem.
 
     Returns:
-        Settings without their prefix; `size` {cpu, memory, workers}; `subnets` {public, private, database}, each two of
-        {cidr, az}; `availability_zones` and `allowed_cidrs` filled in; `tags` with the stack's own; `https`.
+        Settings without their prefix; `size` {cpu, memory, workers}; `subnets` {public, private, database}, each two
+        ranges; `allowed_cidrs` filled in; `tags` with the stack's own.
     """
     fact = {name.removeprefix(PREFIX): value for name, value in settings.items()}
     for name in ("cpu", "memory", "workers", *(f"{kind}_subnet_cidrs" for kind in SUBNET_KINDS)):
         fact.pop(name)
-    region, vpc = fact["region"], fact["vpc_cidr"]
+    vpc = fact["vpc_cidr"]
     cpu, memory = task_size(settings)
     workers = settings["mlflow_workers"] or min(workers_by_memory(memory), WORKERS_MOST)
-    zones = fact["availability_zones"] or [f"{region}a", f"{region}b"]
     fact["size"] = {"cpu": cpu, "memory": memory, "workers": 1 if fact["storage"] == "efs" else workers}
-    fact["availability_zones"] = zones
     fact["allowed_cidrs"] = fact["allowed_cidrs"] or [vpc]
     fact["subnets"] = {
-        kind: [
-            {"cidr": cidr, "az": zone}
-            for cidr, zone in zip(
-                settings[f"mlflow_{kind}_subnet_cidrs"] or derived_subnets(vpc, kind), zones, strict=True
-            )
-        ]
-        for kind in SUBNET_KINDS
+        kind: settings[f"mlflow_{kind}_subnet_cidrs"] or derived_subnets(vpc, kind) for kind in SUBNET_KINDS
     }
-    fact["https"] = bool(fact["certificate_arn"])
+    if fact["database_storage_max_gb"] is None:
+        fact["database_storage_max_gb"] = min(
+            max(STORAGE_MAX_LEAST_GB, 2 * fact["database_storage_gb"]), STORAGE_MOST_GB
+        )
     own = {"Stack": fact["stack_name"], "Project": "mlflow", "ManagedBy": "ansible", "Environment": fact["environment"]}
     fact["tags"] = fact["tags"] | own
     fact["verify_url"] = fact["verify_url"].rstrip("/")
+    # An internal load balancer is out of reach from most places that deploy.
+    fact["verify"] = fact["exposure"] == "public" if fact["verify"] is None else fact["verify"]
     return fact
 
 

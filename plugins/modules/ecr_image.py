@@ -121,7 +121,7 @@ from datetime import datetime  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NamedTuple, NoReturn  # noqa: E402
 
-from ansible.module_utils.mlflow_aws import ClientError, diff, doing, error_code, found  # noqa: E402
+from ansible.module_utils.mlflow_aws import ClientError, diff, doing, error_code, found, reason  # noqa: E402
 from ansible.module_utils.mlflow_image import (  # noqa: E402
     CA_BUNDLES,
     PLATFORMS,
@@ -144,6 +144,9 @@ POLL_SECONDS = 5.0
 BEGIN_SECONDS = 60.0
 # What ECR answers where there are no findings to read; the last is of registries that scan nothing.
 NO_FINDINGS = ("ScanNotFoundException", "UnsupportedImageTypeException", "InvalidAction")
+# A registry with enhanced scanning asks Amazon Inspector with the rights of whoever asks ECR.
+DENIED = ("AccessDenied", "AccessDeniedException")
+INSPECTOR = "findings are in Amazon Inspector, which this login may not read"
 
 
 class Stored(NamedTuple):
@@ -199,6 +202,8 @@ class Repository:
         except ClientError as error:
             if error_code(error) in NO_FINDINGS:
                 return error_code(error), {}
+            if error_code(error) in DENIED and "inspector2:" in reason(error):
+                return INSPECTOR, {}
             raise
         counts = answer.get("imageScanFindings", {}).get("findingSeverityCounts", {})
         return answer.get("imageScanStatus", {}).get("status", "unknown"), counts
@@ -298,6 +303,11 @@ class Image:
         if counts is None:
             sentence = f"ECR has no findings for {which} ({status}), so nobody knows whether it may be deployed"
             remedy = "turn on scanning for the repository, run again later, or set mlflow_image_scan_gate to none"
+            if status == INSPECTOR:
+                remedy = (
+                    "allow inspector2:ListCoverage and inspector2:ListFindings in the deployer's policy, which is in "
+                    "policies/, or set mlflow_image_scan_gate to none"
+                )
             self._object(f"{sentence}: {remedy}.", fatal=bool(given) and not deployed)
             return None
         bad = blocking(counts, gate)

@@ -1,14 +1,16 @@
 #!/usr/bin/python
-"""Keep one EFS file system with its access point and mount targets; see DOCUMENTATION."""
+"""Manage one EFS file system with its access point and mount targets; see DOCUMENTATION."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: efs_file_system
-short_description: Keep one EFS file system with its policy, access point and mount targets
+short_description: Manage one EFS file system with its policy, access point and mount targets
 description:
   - Finds the file system by its creation token and repairs every property that AWS can change. What AWS cannot change
-    (encryption, performance mode, an access point) is refused. An omitted option leaves what stands alone.
+    (encryption, performance mode) is refused. An omitted option leaves what stands alone.
+  - An access point with another directory or user is replaced, which touches no files, and others are removed. So is
+    a replication, and a protection that is off is put on again, where O(access_point) is given.
   - Returns without waiting for mount targets. A later call with O(wait=true) waits right before the first use.
 options:
   name:
@@ -30,7 +32,8 @@ options:
     type: str
     choices: [elastic, bursting]
   transition_to_ia:
-    description: Days without access after which a file moves to Infrequent Access; V(0) for never.
+    description: Days without access after which a file moves to Infrequent Access; V(0) for never. Other rules of the
+      life cycle, such as for Archive, are removed with it.
     type: int
     choices: [0, 1, 7, 14, 30, 60, 90, 180, 270, 365]
   backup_policy:
@@ -40,7 +43,7 @@ options:
     description: Resource policy, compared by meaning. An empty one is removed.
     type: dict
   access_point:
-    description: The one access point.
+    description: The one access point. Others are removed.
     type: dict
     suboptions:
       path:
@@ -153,7 +156,15 @@ import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
-from ansible.module_utils.mlflow_aws import diff, doing, found, tag_changes, tag_dict, tag_list  # noqa: E402
+from ansible.module_utils.mlflow_aws import (  # noqa: E402
+    create,
+    diff,
+    doing,
+    found,
+    tag_changes,
+    tag_dict,
+    tag_list,
+)
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule  # noqa: E402
 from ansible_collections.amazon.aws.plugins.module_utils.policy import compare_policies  # noqa: E402
 
@@ -169,10 +180,13 @@ NEW: Properties = {
     "backup_policy": False,
     "policy": {},
     "access_point": {},
+    "foreign_access_points": [],
+    "protection": True,
+    "replication": False,
     "mount_targets": {},
     "tags": {},
 }
-IMMUTABLE = ("encrypted", "kms_key_id", "performance_mode", "access_point")
+IMMUTABLE = ("encrypted", "kms_key_id", "performance_mode")
 
 
 class FileSystem:
@@ -189,6 +203,7 @@ class FileSystem:
         self.efs = module.client("efs")
         self.standing: Properties | None = None
         self.point: Properties | None = None
+        self.foreign: list[str] = []
         self.targets: list[Properties] = []
 
     @property
@@ -205,20 +220,32 @@ class FileSystem:
     def read(self) -> None:
         """Find the file system, its access point and its mount targets."""
         with doing(self.module, f"read the {self.label}"):
-            systems = self.efs.describe_file_systems(CreationToken=self.params["name"])["FileSystems"]
-            self.standing = systems[0] if systems and systems[0]["LifeCycleState"] != "deleted" else None
+            self.standing = self._system()
             points: list[Properties] = []
             self.targets = []
             if self.standing:
                 points = self.efs.describe_access_points(FileSystemId=self.id)["AccessPoints"]
                 self.targets = self.efs.describe_mount_targets(FileSystemId=self.id)["MountTargets"]
         points = [point for point in points if point.get("LifeCycleState") not in GONE]
-        if len(points) > 1 and self.params["access_point"] and self.params["state"] == "present":
-            self.module.fail_json(
-                msg=f"The {self.label} has {len(points)} access points where one is expected; delete all but one."
-            )
-        self.point = points[0] if points else None
+        self._choose([point for point in points if point.get("FileSystemId", self.id) == self.id])
         self.targets = [target for target in self.targets if target["LifeCycleState"] not in GONE]
+
+    def _system(self) -> Properties | None:
+        systems = self.efs.describe_file_systems(CreationToken=self.params["name"])["FileSystems"]
+        return systems[0] if systems and systems[0]["LifeCycleState"] != "deleted" else None
+
+    def _choose(self, points: list[Properties]) -> None:
+        """Keep the access point that is as it is asked for; without one it is the first, and none is foreign."""
+        wanted = self.params["access_point"]
+        if not wanted:
+            self.point, self.foreign = next(iter(points), None), []
+            return
+        tags = (self.params["tags"] or {}).items()
+        right = [point for point in points if _point_properties(point) == wanted]
+        # One that has the tags counts before one that somebody has made.
+        right.sort(key=lambda point: not tags <= tag_dict(point.get("Tags")).items())
+        self.point = next(iter(right), None)
+        self.foreign = sorted(point["AccessPointId"] for point in points if point is not self.point)
 
     def properties(self) -> Properties:
         """Return what stands in the form of `wanted`; empty when the file system is missing."""
@@ -230,9 +257,15 @@ class FileSystem:
             backup = found(self.efs.describe_backup_policy, "PolicyNotFound", FileSystemId=self.id)
             if self.params["policy"] is not None:
                 policy = found(self.efs.describe_file_system_policy, "PolicyNotFound", FileSystemId=self.id)
+            replication = None
+            if self.params["access_point"]:
+                replication = found(
+                    self.efs.describe_replication_configurations, "ReplicationNotFound", FileSystemId=self.id
+                )
             groups = {}
             if self.params["mount_targets"]:
                 groups = {target["SubnetId"]: self._groups(target) for target in self.targets}
+        protection = self.standing.get("FileSystemProtection") or {}
         values: Properties = {
             "encrypted": self.standing["Encrypted"],
             "kms_key_id": self.standing.get("KmsKeyId"),
@@ -242,6 +275,9 @@ class FileSystem:
             "backup_policy": backup is not None and backup["BackupPolicy"]["Status"] in ("ENABLED", "ENABLING"),
             "policy": json.loads(policy["Policy"]) if policy else {},
             "access_point": _point_properties(self.point),
+            "foreign_access_points": self.foreign,
+            "protection": protection.get("ReplicationOverwriteProtection", "ENABLED") == "ENABLED",
+            "replication": bool((replication or {}).get("Replications")),
             "mount_targets": groups,
             "tags": tag_dict(self.standing.get("Tags")),
         }
@@ -262,7 +298,15 @@ class FileSystem:
         if self.params["kms_key_id"]:
             request["KmsKeyId"] = self.params["kms_key_id"]
         with doing(self.module, f"create the {self.label}"):
-            self.standing = self.efs.create_file_system(**request)
+            create(
+                self.module,
+                "efs",
+                "create_file_system",
+                self._system,
+                already=["FileSystemAlreadyExists"],
+                **request,
+            )
+            self.standing = self._system()
         self.until(lambda: self.standing is not None and self.standing["LifeCycleState"] == "available", "is available")
 
     def apply(self, before: Properties, after: Properties) -> None:
@@ -280,6 +324,14 @@ class FileSystem:
             "policy": lambda: self._put_policy(after["policy"]),
             "tags": lambda: self._retag(self.id, before["tags"], after["tags"]),
             "access_point": self._create_point,
+            "foreign_access_points": lambda: [
+                found(self.efs.delete_access_point, "AccessPointNotFound", AccessPointId=point)
+                for point in before["foreign_access_points"]
+            ],
+            "replication": lambda: self.efs.delete_replication_configuration(SourceFileSystemId=self.id),
+            "protection": lambda: self.efs.update_file_system_protection(
+                FileSystemId=self.id, ReplicationOverwriteProtection="ENABLED"
+            ),
             "mount_targets": lambda: self._place(before["mount_targets"], after["mount_targets"]),
             "access_point_tags": lambda: self._retag(
                 (self.point or {})["AccessPointId"], before["access_point_tags"], after["access_point_tags"]
@@ -357,7 +409,17 @@ class FileSystem:
     def _create_point(self) -> None:
         wanted = self.params["access_point"]
         owner = {"OwnerUid": wanted["uid"], "OwnerGid": wanted["gid"], "Permissions": wanted["permissions"]}
-        self.point = self.efs.create_access_point(
+
+        def look() -> Properties | None:
+            self.read()
+            return self.point
+
+        # botocore gives each attempt a token of its own, so one whose answer got lost is looked for.
+        self.point = create(
+            self.module,
+            "efs",
+            "create_access_point",
+            look,
             FileSystemId=self.id,
             PosixUser={"Uid": wanted["uid"], "Gid": wanted["gid"]},
             RootDirectory={"Path": wanted["path"], "CreationInfo": owner},
@@ -373,12 +435,29 @@ class FileSystem:
             # A zone takes one mount target: the one in another subnet of it has to be gone first.
             self._until_targets_gone([subnet for subnet in before if subnet in after])
         for subnet in new:
-            self.efs.create_mount_target(FileSystemId=self.id, SubnetId=subnet, SecurityGroups=after[subnet])
+            self._create_target(subnet, after[subnet])
         for subnet in sorted(set(before) & set(after)):
             if before[subnet] != after[subnet]:
                 self.efs.modify_mount_target_security_groups(
                     MountTargetId=by_subnet[subnet], SecurityGroups=after[subnet]
                 )
+
+    def _create_target(self, subnet: str, groups: list[str]) -> None:
+        def look() -> Properties | None:
+            targets = self.efs.describe_mount_targets(FileSystemId=self.id)["MountTargets"]
+            there = (one for one in targets if one["SubnetId"] == subnet and one["LifeCycleState"] not in GONE)
+            return next(there, None)
+
+        create(
+            self.module,
+            "efs",
+            "create_mount_target",
+            look,
+            already=["MountTargetConflict"],
+            FileSystemId=self.id,
+            SubnetId=subnet,
+            SecurityGroups=groups,
+        )
 
     def _until_targets_gone(self, staying: list[str]) -> None:
         deadline = time.monotonic() + self.params["wait_timeout"]
@@ -420,6 +499,7 @@ def wanted(params: Properties, before: Properties, arn: str = "") -> Properties:
 
     A policy or a key that says the same in another form counts as what stands; `arn` is the file system's.
     """
+    replicated = {name: before.get(name, NEW[name]) for name in ("protection", "replication")}
     days, key, targets = params["transition_to_ia"], params["kms_key_id"], params["mount_targets"]
     after: Properties = {**NEW, **before, **{name: params[name] for name in NEW if params.get(name) is not None}}
     if key and not same_key(before.get("kms_key_id"), key):
@@ -429,8 +509,11 @@ def wanted(params: Properties, before: Properties, arn: str = "") -> Properties:
     if targets:
         after["mount_targets"] = {subnet: sorted(targets["security_group_ids"]) for subnet in targets["subnet_ids"]}
     if params["access_point"]:
+        replicated = {name: NEW[name] for name in replicated}
+        after["foreign_access_points"] = []
         point_tags = before.get("access_point_tags", {})
         after["access_point_tags"] = point_tags if params["tags"] is None else params["tags"]
+    after.update(replicated)
     if before.get("policy") and after["policy"] and same_policy(before["policy"], after["policy"], arn):
         after["policy"] = before["policy"]
     return after

@@ -26,7 +26,6 @@ options:
       - s3_artifacts
       - alb
       - ecs_service
-      - task_definitions
       - nat_gateways
       - endpoints
       - interfaces
@@ -114,10 +113,14 @@ stack:
         mount_targets_available: true
         security_group_id: sg-0a1b2c3d4e5f60718
     s3_artifacts:
-      description: The buckets C(mlflow-<stack>-<account>-<region>) and C(mlflow-<stack>-<account>-<region>-logs).
+      description:
+        - The buckets C(mlflow-<stack>-<account>-<region>) and C(mlflow-<stack>-<account>-<region>-logs). A bucket
+          cannot be renamed, so the artifacts stay in the one that the last run has published; C(bucket_name) is its
+          name, also where there is none yet.
       type: dict
       returned: when asked for
       sample:
+        bucket_name: mlflow-team-a-123456789012-eu-west-1
         bucket: mlflow-team-a-123456789012-eu-west-1
         bucket_arn: "arn:aws:s3:::mlflow-team-a-123456789012-eu-west-1"
         log_bucket: null
@@ -136,21 +139,23 @@ stack:
         https: true
         scheme: internal
         deletion_protection: true
-    task_definitions:
-      description: ARNs of every active revision of the stack's task family, under C(arns).
-      type: dict
     nat_gateways:
       description:
         - The NAT gateways that carry the stack's tag, under C(standing), one for each name and none that is gone. Of
-          several with one name the one that serves best.
+          several with one name the one that serves best. All that are being deleted, under C(leaving).
       type: dict
       returned: when asked for
-      sample: {standing: [{name: team-a-eu-west-1a, id: nat-0a1b2c3d4e5f60718, state: pending, failure: null}]}
+      sample:
+        standing: [{name: team-a-eu-west-1a, id: nat-0a1b2c3d4e5f60718, state: pending, failure: null}]
+        leaving: [{name: team-a-eu-west-1b, id: nat-0a1b2c3d4e5f60719, state: deleting}]
     endpoints:
-      description: The endpoints in the VPC, under C(standing), none that is gone.
+      description: The endpoints in the VPC, under C(standing), none that is gone; those that are being deleted also
+        under C(leaving).
       type: dict
       returned: when asked for
-      sample: {standing: [{id: vpce-0a1b2c3d4e5f60718, service: com.amazonaws.eu-west-1.logs, state: deleting}]}
+      sample:
+        standing: [{id: vpce-0a1b2c3d4e5f60718, service: com.amazonaws.eu-west-1.logs, state: available}]
+        leaving: []
     interfaces:
       description: The network interfaces in the VPC that something uses, under C(standing).
       type: dict
@@ -213,7 +218,6 @@ PARTS = (
     "s3_artifacts",
     "alb",
     "ecs_service",
-    "task_definitions",
     "nat_gateways",
     "endpoints",
     "interfaces",
@@ -264,11 +268,10 @@ class Reader:
 
     def ecr_image(self) -> Part:
         """Return the repository and the image that is deployed."""
-        ecr, ssm = self.client("ecr"), self.client("ssm")
+        ecr = self.client("ecr")
         answer = found(ecr.describe_repositories, "RepositoryNotFoundException", repositoryNames=[self.stack])
         repository = _first(answer, "repositories")
-        published = found(ssm.get_parameter, "ParameterNotFound", Name=f"/mlflow/{self.stack}/image_digest")
-        digest = published["Parameter"]["Value"] if published else None
+        digest = self._published("image_digest")
         image: Part = {}
         if repository and digest:
             which = {"repositoryName": self.stack, "imageIds": [{"imageDigest": digest}]}
@@ -315,10 +318,10 @@ class Reader:
         targets: list[Part] = []
         if file_system:
             points = efs.describe_access_points(FileSystemId=file_system["FileSystemId"])["AccessPoints"]
-            point = _only(
-                [each for each in points if each.get("LifeCycleState") not in ("deleting", "deleted")],
-                f"access points belong to the file system {file_system['FileSystemId']}",
-            )
+            points = [each for each in points if each.get("LifeCycleState") not in ("deleting", "deleted")]
+            # One that somebody else has made is removed by the next converge.
+            mine = [each for each in points if tag_dict(each.get("Tags")).get("Stack") == self.stack]
+            point = next(iter(mine or points), {})
             targets = efs.describe_mount_targets(FileSystemId=file_system["FileSystemId"])["MountTargets"]
         return {
             "file_system_id": file_system.get("FileSystemId"),
@@ -332,10 +335,12 @@ class Reader:
         }
 
     def s3_artifacts(self) -> Part:
-        """Return the artifact bucket and the log bucket."""
-        part: Part = {}
-        for key, use in (("bucket", "artifacts"), ("log_bucket", "logs")):
-            bucket = self.bucket_name(use, self._account())
+        """Return the artifact bucket, the log bucket, and the name that the first has or is to get."""
+        part: Part = {
+            "bucket_name": self._published("artifact_bucket") or self.bucket_name("artifacts", self._account())
+        }
+        names = {"bucket": part["bucket_name"], "log_bucket": self.bucket_name("logs", self._account())}
+        for key, bucket in names.items():
             stands = found(
                 self.client("s3").head_bucket,
                 "404",
@@ -402,24 +407,19 @@ class Reader:
             "log_group": self._log_group(f"/mlflow/{self.stack}"),
         }
 
-    def task_definitions(self) -> Part:
-        """Return every active revision of the stack's task family."""
-        pages = self.client("ecs").get_paginator("list_task_definitions")
-        found_pages = pages.paginate(familyPrefix=self.stack, status="ACTIVE")
-        arns = [arn for page in found_pages for arn in page["taskDefinitionArns"]]
-        # The prefix also finds the families of stacks whose names go on.
-        return {"arns": [arn for arn in arns if arn.rsplit("/", 1)[-1].rsplit(":", 1)[0] == self.stack]}
-
     def nat_gateways(self) -> Part:
         """Return the NAT gateways, ordered by name."""
         pages = self.client("ec2").get_paginator("describe_nat_gateways")
         standing: dict[str, Part] = {}
+        leaving: list[Part] = []
         for page in pages.paginate(Filters=filters(**{"tag:Stack": self.stack})):
             for gateway in page["NatGateways"]:
                 tags = tag_dict(gateway.get("Tags"))
                 name, state = tags.get("Name", gateway["NatGatewayId"]), gateway["State"]
                 if tags.get("Stack") != self.stack or state not in NAT_STATES:
                     continue
+                if state == "deleting":
+                    leaving.append({"name": name, "id": gateway["NatGatewayId"], "state": state})
                 other = standing.get(name)
                 if not other or NAT_STATES.index(state) < NAT_STATES.index(other["state"]):
                     failure = gateway.get("FailureMessage")
@@ -429,17 +429,16 @@ class Reader:
                         "state": state,
                         "failure": failure,
                     }
-        return {"standing": [standing[name] for name in sorted(standing)]}
+        return {"standing": [standing[name] for name in sorted(standing)], "leaving": leaving}
 
     def endpoints(self) -> Part:
         """Return the VPC endpoints."""
-        return {
-            "standing": [
-                {"id": each["VpcEndpointId"], "service": each["ServiceName"], "state": each["State"].lower()}
-                for each in self._in_vpc("describe_vpc_endpoints", "VpcEndpoints")
-                if each["State"].lower() != "deleted"
-            ]
-        }
+        standing = [
+            {"id": each["VpcEndpointId"], "service": each["ServiceName"], "state": each["State"].lower()}
+            for each in self._in_vpc("describe_vpc_endpoints", "VpcEndpoints")
+            if each["State"].lower() != "deleted"
+        ]
+        return {"standing": standing, "leaving": [each for each in standing if each["state"] == "deleting"]}
 
     def interfaces(self) -> Part:
         """Return the network interfaces that are in use."""
@@ -550,13 +549,22 @@ class Reader:
             "log_group": f"/mlflow/{name}",
         }
 
+    def _published(self, name: str) -> str | None:
+        """What the last run has published in SSM under `name`."""
+        answer = found(self.client("ssm").get_parameter, "ParameterNotFound", Name=f"/mlflow/{self.stack}/{name}")
+        return str(answer["Parameter"]["Value"]) if answer else None
+
     def _vpc(self) -> Part:
-        return _only(
-            self.client("ec2").describe_vpcs(Filters=filters(**{"tag:Name": self.stack, "tag:Stack": self.stack}))[
-                "Vpcs"
-            ],
-            f"VPCs are tagged Name={self.stack} and Stack={self.stack}",
-        )
+        ec2 = self.client("ec2")
+        named = filters(**{"tag:Name": self.stack, "tag:Stack": self.stack})
+        vpcs: list[Part] = ec2.describe_vpcs(Filters=named)["Vpcs"]
+        if len(vpcs) > 1:
+            # A lost answer may have left a second one, which is empty; module vpc removes it.
+            ids = sorted(vpc["VpcId"] for vpc in vpcs)
+            subnets = ec2.describe_subnets(Filters=filters(**{"vpc-id": ids}))["Subnets"]
+            used = {subnet["VpcId"] for subnet in subnets} or {ids[0]}
+            vpcs = [vpc for vpc in vpcs if vpc["VpcId"] in used]
+        return _only(vpcs, f"VPCs are tagged Name={self.stack} and Stack={self.stack}")
 
     def _in_vpc(self, operation: str, key: str) -> list[Part]:
         vpc = self._vpc().get("VpcId")

@@ -16,13 +16,23 @@ options:
     type: str
     required: true
   what:
-    description: What is waited for. C(service) is its deployment, C(interfaces) are the network interfaces in the VPC.
+    description: What is waited for. C(service) is its deployment, C(interfaces) are the network interfaces in the VPC,
+      and what begins with C(old_) are those that are being deleted.
     type: str
     required: true
-    choices: [database, endpoints, file_system, interfaces, mount_targets, nat_gateways, service]
+    choices:
+      - database
+      - endpoints
+      - file_system
+      - interfaces
+      - mount_targets
+      - nat_gateways
+      - old_endpoints
+      - old_nat_gateways
+      - service
   state:
-    description: Whether it shall be ready, or gone. The choices for C(endpoints), C(interfaces) and C(mount_targets)
-      are only to be gone; the choice for C(file_system) is only to be ready.
+    description: Whether it shall be ready, or gone. The choices for C(interfaces), C(mount_targets) and what begins
+      with C(old_) are only to be gone; the choice for C(file_system) is only to be ready.
     type: str
     choices: [present, absent]
     default: present

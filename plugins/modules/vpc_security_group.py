@@ -1,15 +1,17 @@
 #!/usr/bin/python
-"""Keep one security group with exact rules; see DOCUMENTATION."""
+"""Manage one security group with exact rules; see DOCUMENTATION."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vpc_security_group
-short_description: Keep one security group with exact rules
+short_description: Manage one security group with exact rules
 description:
-  - Converges a group with one look and one call for each kind of difference. Unlike
-    C(amazon.aws.ec2_security_group) it does not pause after it has made a group.
-  - A group is found by its name in the VPC. One without rules lets nothing through, also not outwards.
+  - Manages a group with one read and one call for each kind of difference. Unlike C(amazon.aws.ec2_security_group) it
+    does not pause after it has made a group, and sees every rule that somebody can add, for any protocol, to ranges,
+    prefix lists and groups.
+  - A group is found by its name in the VPC, whatever its tags are. One without rules lets nothing through, also
+    not outwards.
 options:
   name:
     description: Name of the group.
@@ -20,9 +22,8 @@ options:
     type: str
     required: true
   description:
-    description: What a new group is for. AWS cannot change it.
+    description: What a new group is for. AWS cannot change it. Required with O(state=present).
     type: str
-    required: true
   ingress: &rules
     description: The exact rules for TCP that comes in.
     type: list
@@ -52,6 +53,11 @@ options:
   tags:
     description: The exact tags. Without them tags are left alone.
     type: dict
+  state:
+    description: Whether the group shall be there. AWS refuses to delete one that something uses.
+    type: str
+    choices: [present, absent]
+    default: present
 attributes:
   check_mode:
     support: full
@@ -78,7 +84,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 group_id:
-  description: Identifier of the group; null when a check would create it.
+  description: Identifier of the group; null when it is absent or a check would create it.
   returned: always
   type: str
   sample: sg-0a1b2c3d4e5f60718
@@ -88,10 +94,12 @@ from typing import Any  # noqa: E402
 
 from ansible.module_utils.mlflow_aws import (  # noqa: E402
     ClientError,
+    create,
     diff,
     doing,
     error_code,
     filters,
+    found,
     patiently,
     retag_ec2,
     tag_dict,
@@ -126,12 +134,15 @@ class Group:
 
     def read(self) -> None:
         """Find the group."""
+        with doing(self.module, f"read the security group {self.name}"):
+            self.standing = self._described()
+
+    def _described(self) -> dict[str, Any] | None:
         vpc = self.params["vpc_id"]
         named = filters(**{"vpc-id": vpc, "group-name": self.name})
-        with doing(self.module, f"read the security group {self.name}"):
-            groups = self.ec2.describe_security_groups(Filters=named)["SecurityGroups"]
-        mine = [group for group in groups if (group.get("VpcId"), group["GroupName"]) == (vpc, self.name)]
-        self.standing = mine[0] if mine else None
+        groups = self.ec2.describe_security_groups(Filters=named)["SecurityGroups"]
+        mine = (group for group in groups if (group.get("VpcId"), group["GroupName"]) == (vpc, self.name))
+        return next(mine, None)
 
     def properties(self) -> Properties:
         """Return what stands, in the form of `wanted`: each rule by its key, with its description."""
@@ -162,6 +173,12 @@ class Group:
             with doing(self.module, f"set the {direction} rules of the security group {self.name}"):
                 self._set(direction, before[direction], after[direction])
 
+    def delete(self) -> None:
+        """Delete the group."""
+        with doing(self.module, f"delete the security group {self.name}"):
+            found(self.ec2.delete_security_group, *NOT_YET, GroupId=self.id)
+        self.standing = None
+
     @property
     def id(self) -> str | None:
         """Identifier of the group."""
@@ -176,7 +193,14 @@ class Group:
         if tags:
             request["TagSpecifications"] = [{"ResourceType": "security-group", "Tags": tag_list(tags)}]
         with doing(self.module, f"create the security group {self.name}"):
-            self.standing = self.ec2.create_security_group(**request)
+            self.standing = create(
+                self.module,
+                "ec2",
+                "create_security_group",
+                self._described,
+                already=("InvalidGroup.Duplicate",),
+                **request,
+            )
         # A new group lets everything out.
         return {"ingress": {}, "egress": {EVERYTHING: ""}, "tags": tags}
 
@@ -216,14 +240,14 @@ def _rules(permissions: list[dict[str, Any]]) -> dict[str, str]:
 
 def _asked(rules: list[dict[str, Any]]) -> dict[str, str]:
     """Return the same of the module's parameters."""
-    found = {}
+    asked = {}
     for rule in rules:
         sides = [f"CidrIp {cidr}" for cidr in rule["cidrs"]]
         sides += [f"GroupId {rule['group_id']}"] if rule["group_id"] else []
         for ports in rule["ports"]:
             first, _, last = ports.partition("-")
-            found.update({f"tcp {first} {last or first} {side}": rule["description"] for side in sides})
-    return found
+            asked.update({f"tcp {first} {last or first} {side}": rule["description"] for side in sides})
+    return asked
 
 
 def _permission(key: str, description: str) -> dict[str, Any]:
@@ -256,20 +280,26 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "vpc_id": {"type": "str", "required": True},
-            "description": {"type": "str", "required": True},
+            "description": {"type": "str"},
             "ingress": rules,
             "egress": rules,
             "tags": {"type": "dict"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
+        required_if=[("state", "present", ["description"])],
         supports_check_mode=True,
     )
     group = Group(module)
     group.read()
     before = group.properties()
-    after = group.wanted(before)
+    present = module.params["state"] == "present"
+    after = group.wanted(before) if present else {}
     changed = before != after
     if changed and not module.check_mode:
-        group.apply(before, after)
+        if present:
+            group.apply(before, after)
+        else:
+            group.delete()
     module.exit_json(changed=changed, diff=diff(before, after), group_id=group.id)
 
 

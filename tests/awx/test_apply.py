@@ -112,7 +112,7 @@ def test_applied_twice_then_removed(tree: Path, awx: tuple[stub.Awx, str], tmp_p
     assert code == 0, said
     left = {kind: sorted(item["name"] for item in items.values()) for kind, items in one.objects.items() if items}
     # A label went with the last template that had it.
-    assert left == {"organizations": ["Default"], "credential_types": sorted(rules.BUILT_IN)}
+    assert left == {"organizations": ["Default", "mlflow"], "credential_types": sorted(rules.BUILT_IN)}
 
     code, said = play(tree, url, "-e", "awx_state=absent")
     assert (code, changed(said)) == (0, 0), said
@@ -120,7 +120,8 @@ def test_applied_twice_then_removed(tree: Path, awx: tuple[stub.Awx, str], tmp_p
 
 def test_removed_means_gone(tree: Path, awx: tuple[stub.Awx, str]) -> None:
     one, url = awx
-    one.add("inventories", {"name": "mlflow_dev", "organization": 1})
+    organization = one.add("organizations", {"name": "mlflow"})["id"]
+    one.add("inventories", {"name": "mlflow_dev", "organization": organization})
     one.deletion = 6
     code, said = play(tree, url, "-e", "awx_state=absent", "--tags", "inventories")
     assert code == 0, said
@@ -205,7 +206,7 @@ def test_one_kind_alone_and_gone_nodes(tree: Path, awx: tuple[stub.Awx, str]) ->
         ),
         (GIVEN, {"CONTROLLER_OAUTH_TOKEN": stub.READER}, "24.6.1", "reader is no system administrator"),
         (GIVEN, {}, "19.5.0", "AWX 19.5.0 answers: 23.0.0 or newer is needed"),
-        ((*GIVEN, "-e", "awx_organization=Nobody"), {}, "24.6.1", "awx_organization is Nobody"),
+        (("-e", "awx_state=absent", "-e", "awx_organization=Nobody"), {}, "24.6.1", "awx_organization is Nobody"),
         ((*GIVEN, "-e", "awx_scm_credential=git"), {}, "24.6.1", "awx_scm_credential is git, which AWX does not have"),
         ((*GIVEN, "-e", "awx_ee_credential=hub"), {}, "24.6.1", "make it there as Container Registry"),
         (("-e", "awx_state=absent", "-e", "awx_job_id=7"), {}, "24.6.1", "this is job 7 of what would be removed"),

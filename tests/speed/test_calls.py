@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from bench import sides, waits
+from scripts import generate_policies
 
 EXPECTED = Path(__file__).with_name("calls.json")
 PENDING_SECONDS = 60
@@ -32,6 +33,7 @@ class Runs(NamedTuple):
     third: list[waits.Call]
     every_task: list[waits.Call]
     destroy: list[waits.Call]
+    records: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +53,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
             sides.measure(cloud, 1, "ours", step, command)
             calls.append(waits.parse(cloud.calls()[known:]))
             cloud.finish()
+        records = cloud.records()
     sides.remove_outputs()
-    yield Runs(*calls)
+    yield Runs(*calls, records)
 
 
 def by_service(calls: list[waits.Call]) -> dict[str, dict[str, int]]:
@@ -90,8 +93,8 @@ def test_nothing_to_do_is_the_same_every_time(runs: Runs) -> None:
 def test_a_run_with_nothing_to_do_writes_nothing(runs: Runs, run: str) -> None:
     calls: list[waits.Call] = getattr(runs, run)
     assert calls
-    # The record, which says until when it holds, is written by every run that has looked at everything.
-    record = ["ssm PutParameter"] if run == "every_task" else []
+    # Every run that goes through its tasks marks its beginning, which goes when it writes the record at its end.
+    record = ["ssm PutParameter", "ssm PutParameter", "ssm DeleteParameters"] if run == "every_task" else []
     assert [call.name for call in calls if not is_read(call)] == record
 
 
@@ -118,3 +121,14 @@ def test_destroying_leaves_nothing_that_costs(runs: Runs) -> None:
         ("ecs CreateService", "ecs DeleteService"),
     ):
         assert [call.name for call in runs.first].count(made) == names.count(gone) > 0, gone
+
+
+def test_the_deployer_may_make_every_call(runs: Runs) -> None:
+    allowed = generate_policies.rights()
+    made = {
+        action
+        for service, operation, _ in generate_policies.operations(runs.records)
+        for action in generate_policies.actions_of(service, operation)
+    }
+    assert made
+    assert made - allowed == set(), "write them with `make policies`"

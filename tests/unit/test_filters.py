@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plugins.filter import ecs_service, network, rds
+from plugins.filter import ecs_service, network
 
 SUBNETS = [
     {"tier": "public", "cidr": "10.0.0.0/24", "az": "a"},
@@ -30,12 +30,40 @@ def test_subnets_are_named_by_tier_and_zone() -> None:
     }
 
 
-@pytest.mark.parametrize(("keep", "routes"), [(True, {}), (False, {"routes": {}})])
-def test_each_private_subnet_has_its_table(keep: bool, routes: dict[str, object]) -> None:
-    assert network.private_tables(["subnet-2", "subnet-3"], "team-a", ["a", "b"], keep) == [
-        {"name": "team-a-private-a", "subnet_ids": ["subnet-2"], **routes},
-        {"name": "team-a-private-b", "subnet_ids": ["subnet-3"], **routes},
+def test_each_private_subnet_has_its_table_and_its_routes_are_another_tasks() -> None:
+    assert network.private_tables(["subnet-2", "subnet-3"], "team-a", ["a", "b"]) == [
+        {"name": "team-a-private-a", "subnet_ids": ["subnet-2"]},
+        {"name": "team-a-private-b", "subnet_ids": ["subnet-3"]},
     ]
+
+
+def test_without_a_nat_gateway_a_private_subnet_has_no_route() -> None:
+    tables = network.nat_routes(["a", "b"], "team-a", [], [])
+    assert [table["routes"] for table in tables] == [{}, {}]
+
+
+def test_each_zone_has_its_public_subnet() -> None:
+    subnets = [{"tier": tier, "az": zone} for tier in ("private", "public") for zone in "ab"]
+    found = network.zone_subnets(["b"], subnets, ["subnet-0", "subnet-1", "subnet-2", "subnet-3"])
+    assert found == [{"zone": "b", "subnet_id": "subnet-3"}]
+
+
+@pytest.mark.parametrize(
+    ("partition", "services"),
+    [
+        ("aws", ["com.amazonaws.r.ecr.api", "com.amazonaws.r.logs"]),
+        ("aws-cn", ["cn.com.amazonaws.r.ecr.api", "com.amazonaws.r.logs"]),
+    ],
+)
+def test_endpoint_services_are_named_as_in_the_partition(partition: str, services: list[str]) -> None:
+    made = network.interface_endpoints(["ecr.api", "logs"], "team-a", "r", partition, ["subnet-1"], ["sg-1"])
+    assert [each["service"] for each in made] == services
+    assert made[0] == {
+        "name": "team-a-ecr.api",
+        "service": services[0],
+        "subnet_ids": ["subnet-1"],
+        "security_group_ids": ["sg-1"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -58,10 +86,12 @@ def test_a_private_subnet_leaves_by_its_zones_gateway_or_the_only_one(
 
 
 def test_tiers_become_one_list() -> None:
-    tiers = {"public": [{"cidr": "10.0.0.0/24", "az": "a"}], "database": [{"cidr": "10.0.1.0/24", "az": "b"}]}
-    assert network.tiered_subnets(tiers) == [
+    tiers = {"public": ["10.0.0.0/24", "10.0.1.0/24"], "database": ["10.0.2.0/24", "10.0.3.0/24"]}
+    assert network.tiered_subnets(tiers, ["a", "b"]) == [
         {"tier": "public", "cidr": "10.0.0.0/24", "az": "a"},
-        {"tier": "database", "cidr": "10.0.1.0/24", "az": "b"},
+        {"tier": "public", "cidr": "10.0.1.0/24", "az": "b"},
+        {"tier": "database", "cidr": "10.0.2.0/24", "az": "a"},
+        {"tier": "database", "cidr": "10.0.3.0/24", "az": "b"},
     ]
 
 
@@ -86,23 +116,6 @@ def test_a_secrets_key_is_cut_off_its_arn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "bounds", "expected"),
-    [
-        ({"autoscaled": False, "desired_count": 7}, (1, 4), 1),
-        ({"autoscaled": True, "desired_count": 3}, (1, 4), 3),
-        ({"autoscaled": True, "desired_count": 9}, (1, 4), 4),
-        ({"autoscaled": True, "desired_count": 0}, (2, 4), 2),
-        ({"autoscaled": True, "desired_count": 3}, (2, 2), 2),
-        ({"autoscaled": None, "desired_count": None}, (2, 4), 2),
-    ],
-)
-def test_what_target_tracking_chose_is_kept_within_its_bounds(
-    service: dict[str, object], bounds: tuple[int, int], expected: int
-) -> None:
-    assert ecs_service.desired_count(service, *bounds) == expected
-
-
-@pytest.mark.parametrize(
     ("image", "expected"),
     [
         (
@@ -119,21 +132,3 @@ def test_what_target_tracking_chose_is_kept_within_its_bounds(
 )
 def test_only_an_image_in_ecr_needs_a_right_to_be_pulled(image: str, expected: str | None) -> None:
     assert ecs_service.image_arn(image, "aws") == expected
-
-
-@pytest.mark.parametrize(
-    ("wanted", "standing", "expected"),
-    [
-        ("16", None, "16"),
-        ("16", "16.4", "16.4"),
-        ("16", "16", "16"),
-        ("16.4", "16.4", "16.4"),
-        ("16.6", "16.4", "16.6"),
-        ("16.4", "16.10", "16.10"),
-        ("16.10", "16.9", "16.10"),
-        ("17", "16.4", "17"),
-        ("1", "16.4", "1"),
-    ],
-)
-def test_a_minor_version_that_rds_chose_is_kept(wanted: str, standing: str | None, expected: str) -> None:
-    assert rds.kept_version(wanted, standing) == expected

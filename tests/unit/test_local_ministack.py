@@ -135,3 +135,30 @@ def test_endpoints_are_filtered(asked: dict[str, list[str]], expected: list[str]
     body = handler(asked)[2]
     found = re.findall(r"<vpcEndpointId>([^<]+)<", body.decode() if isinstance(body, bytes) else body)
     assert sorted(found) == expected
+
+
+def test_a_listener_has_more_certificates_beside_its_default() -> None:
+    ministack_gaps._know_listener_certificates()
+    arn = "arn:aws:elasticloadbalancing:eu-west-1:000000000000:listener/app/s/1/2"
+    alb._listeners[arn] = {"ListenerArn": arn, "Certificates": ["default"]}
+
+    def call(action: str, *certificates: str) -> list[tuple[str, str]]:
+        params = {"Action": [action], "ListenerArn": [arn]}
+        for at, name in enumerate(certificates, 1):
+            params[f"Certificates.member.{at}.CertificateArn"] = [name]
+        body = alb._ACTION_MAP[action](params)[2]
+        text = body.decode() if isinstance(body, bytes) else body
+        return re.findall(r"<CertificateArn>(\w+)</CertificateArn><IsDefault>(\w+)<", text)
+
+    try:
+        assert call("DescribeListenerCertificates") == [("default", "true")]
+        call("AddListenerCertificates", "one", "two")
+        call("AddListenerCertificates", "two")
+        assert call("DescribeListenerCertificates") == [("default", "true"), ("one", "false"), ("two", "false")]
+        call("RemoveListenerCertificates", "one")
+        assert call("DescribeListenerCertificates") == [("default", "true"), ("two", "false")]
+        alb._listeners.clear()
+        missing = {"Action": ["DescribeListenerCertificates"], "ListenerArn": [arn]}
+        assert alb._ACTION_MAP["DescribeListenerCertificates"](missing)[0] == 400
+    finally:
+        alb.reset()

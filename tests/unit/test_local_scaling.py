@@ -24,8 +24,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "Action": ["application-autoscaling:Register*", "application-autoscaling:Describe*"],
         "Resource": "*",
     }
-    (tmp_path / "deployer.json").write_text(json.dumps({"Statement": [statement]}))
-    monkeypatch.setattr(aws, "POLICY", tmp_path / "deployer.json")
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "service.json").write_text(json.dumps({"Statement": [statement]}))
+    monkeypatch.setattr(aws, "POLICIES", tmp_path / "policies")
 
 
 def call(application: Any, action: str, body: dict[str, Any], key: str = "") -> tuple[int, dict[str, Any]]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from moto.efs.models import efs_backends
 
-from tests.own_modules import REGION, Run, client, empty_aws, four_steps, load, runner, tag_list
+from tests.own_modules import REGION, Run, client, empty_aws, load, runner, tag_list
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 ACCOUNT, STACK = "123456789012", "team-a"
@@ -23,21 +22,7 @@ TAGS = {"Stack": STACK, "Name": STACK}
 @pytest.fixture(scope="module")
 def modules() -> dict[str, ModuleType]:
     """Load every own module from its file, as Ansible finds it: with plugins/module_utils on the path."""
-    names = (
-        "stack_info",
-        "efs_file_system",
-        "vpc_flow_log",
-        "ssm_parameters",
-        "s3_access_log",
-        "lb_attributes",
-        "lb_listeners",
-        "lb_target_group",
-        "nat_gateway",
-    )
-    loaded = {name: load("modules", name) for name in names}
-    for name in ("efs_file_system", "nat_gateway"):
-        loaded[name].POLL_SECONDS = 0.0  # type: ignore[attr-defined]
-    return loaded
+    return {"stack_info": load("modules", "stack_info")}
 
 
 @pytest.fixture(autouse=True)
@@ -48,33 +33,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def run(modules: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(modules, capsys, monkeypatch, MISSING_IN_MOTO)
-
-
-def _file_system(file_system_id: str) -> Any:
-    return efs_backends[ACCOUNT][REGION].file_systems_by_id[file_system_id]
-
-
-def _update_file_system(*, FileSystemId: str, ThroughputMode: str) -> dict[str, Any]:
-    _file_system(FileSystemId).throughput_mode = ThroughputMode
-    return {}
-
-
-def _put_backup_policy(*, FileSystemId: str, BackupPolicy: dict[str, str]) -> dict[str, Any]:
-    _file_system(FileSystemId)._backup = BackupPolicy["Status"] == "ENABLED"
-    return {}
-
-
-def _delete_file_system_policy(*, FileSystemId: str) -> dict[str, Any]:
-    _file_system(FileSystemId).file_system_policy = None
-    return {}
-
-
-MISSING_IN_MOTO: dict[str, Callable[..., dict[str, Any]]] = {
-    "UpdateFileSystem": _update_file_system,
-    "PutBackupPolicy": _put_backup_policy,
-    "DeleteFileSystemPolicy": _delete_file_system_policy,
-}
+    return runner(modules, capsys, monkeypatch, {})
 
 
 def make_network(*tiers: str) -> dict[str, Any]:
@@ -117,6 +76,7 @@ VALID = {
     "file_system_id": r"fs-[0-9a-f]{17}",
     "access_point_id": r"fsap-[0-9a-f]{17}",
     "bucket": r"mlflow-team-a-123456789012-eu-west-1",
+    "bucket_name": r"mlflow-team-a-123456789012-eu-west-1",
     "log_bucket": r"mlflow-team-a-123456789012-eu-west-1-logs",
     "load_balancer_name": r"team-a",
     "load_balancer_dns_name": r"[a-z0-9.-]+",
@@ -133,6 +93,8 @@ def test_stack_info_says_null_for_what_is_missing(run: Run, part: str) -> None:
     assert answer["changed"] is False
     assert answer.writes == []
     values = answer["stack"][part]
+    # The name that it is to get.
+    assert values.pop("bucket_name", "mlflow-team-a-123456789012-eu-west-1") == "mlflow-team-a-123456789012-eu-west-1"
     empty = {key for key, value in values.items() if value is None or value == []}
     assert {key for key, value in values.items() if value not in (None, [], False)} == set()
     assert answer["missing"] == [f"{part}.{key}" for key in values if key in empty]
@@ -189,8 +151,8 @@ def test_stack_info_keeps_what_stands_in_a_check(run: Run) -> None:
 
 
 def test_stack_info_refuses_two_networks_of_one_stack(run: Run) -> None:
-    make_network()
-    make_network()
+    make_network("private")
+    make_network("private")
     answer = run("stack_info", name=STACK, parts=["network"])
     assert answer["failed"] is True
     assert answer["msg"] == "2 VPCs are tagged Name=team-a and Stack=team-a; remove or retag all but one."
@@ -363,481 +325,3 @@ def test_a_refusal_of_aws_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPa
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
     )
     assert "exception" not in answer
-
-
-# --- efs_file_system -------------------------------------------------------------------------------------------------
-
-
-def policy(action: str = "elasticfilesystem:ClientMount") -> dict[str, Any]:
-    """Return a file system policy that allows `action`."""
-    condition = {"Bool": {"elasticfilesystem:AccessedViaMountTarget": "true"}}
-    statement = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": action, "Condition": condition}
-    return {"Version": "2012-10-17", "Statement": [statement]}
-
-
-@pytest.fixture
-def efs_arguments() -> dict[str, Any]:
-    """Return the arguments of a file system with everything, in a fresh network."""
-    made = make_network("private", "database")
-    return {
-        "name": STACK,
-        "transition_to_ia": 30,
-        "backup_policy": True,
-        "policy": policy(),
-        "access_point": {"path": "/mlflow", "uid": 1000, "gid": 1000},
-        "mount_targets": {
-            "subnet_ids": [made["subnets"]["private", "a"], made["subnets"]["private", "b"]],
-            "security_group_ids": [made["groups"]["efs"]],
-        },
-        "tags": TAGS,
-    }
-
-
-def test_efs_four_steps_and_what_stands(run: Run, efs_arguments: dict[str, Any]) -> None:
-    answer = four_steps(run, "efs_file_system", **efs_arguments)
-    efs = client("efs")
-    system = efs.describe_file_systems(CreationToken=STACK)["FileSystems"][0]
-    assert (system["Encrypted"], system["ThroughputMode"]) == (True, "elastic")
-    assert system["Tags"] == tag_list(Name=STACK, Stack=STACK)
-    lifecycle = efs.describe_lifecycle_configuration(FileSystemId=system["FileSystemId"])["LifecyclePolicies"]
-    assert lifecycle == [{"TransitionToIA": "AFTER_30_DAYS"}]
-    point = efs.describe_access_points(FileSystemId=system["FileSystemId"])["AccessPoints"][0]
-    assert point["PosixUser"] == {"Uid": 1000, "Gid": 1000}
-    owner = {"OwnerUid": 1000, "OwnerGid": 1000, "Permissions": "0750"}
-    assert point["RootDirectory"] == {"Path": "/mlflow", "CreationInfo": owner}
-    assert point["Tags"] == tag_list(Name=STACK, Stack=STACK)
-    assert answer["access_point_id"] == point["AccessPointId"]
-    assert (answer["status"], answer["mount_targets_available"]) == ("available", True)
-    found = run("stack_info", name=STACK, parts=["efs"])["stack"]["efs"]
-    assert {key: found[key] for key in ("file_system_id", "file_system_arn", "access_point_id", "status")} == {
-        key: answer[key] for key in ("file_system_id", "file_system_arn", "access_point_id", "status")
-    }
-
-
-DRIFT: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "throughput": ({"throughput_mode": "bursting"}, {"UpdateFileSystem"}),
-    "lifecycle": ({"transition_to_ia": 7}, {"PutLifecycleConfiguration"}),
-    "lifecycle in the singular": ({"transition_to_ia": 1}, {"PutLifecycleConfiguration"}),
-    "no lifecycle": ({"transition_to_ia": 0}, {"PutLifecycleConfiguration"}),
-    "backup": ({"backup_policy": False}, {"PutBackupPolicy"}),
-    "policy": ({"policy": policy("elasticfilesystem:ClientWrite")}, {"PutFileSystemPolicy"}),
-    "no policy": ({"policy": {}}, {"DeleteFileSystemPolicy"}),
-    "a tag more and one less": ({"tags": {"Stack": STACK, "Team": "a"}}, {"TagResource", "UntagResource"}),
-}
-
-
-@pytest.mark.parametrize("case", DRIFT)
-def test_efs_repairs_drift_with_only_the_call_it_needs(run: Run, efs_arguments: dict[str, Any], case: str) -> None:
-    run("efs_file_system", **efs_arguments)
-    change, writes = DRIFT[case]
-    answer = four_steps(run, "efs_file_system", **{**efs_arguments, **change})
-    assert set(answer.writes) == writes
-
-
-def test_efs_moves_mount_targets_and_their_groups(run: Run, efs_arguments: dict[str, Any]) -> None:
-    run("efs_file_system", **efs_arguments)
-    found = run("stack_info", name=STACK, parts=["network"])["stack"]["network"]
-    targets = {
-        "subnet_ids": [found["private_subnet_ids"][0], found["database_subnet_ids"][1]],
-        "security_group_ids": [found["service_security_group_id"]],
-    }
-    answer = four_steps(run, "efs_file_system", **{**efs_arguments, "mount_targets": targets})
-    assert answer.writes == ["DeleteMountTarget", "CreateMountTarget", "ModifyMountTargetSecurityGroups"]
-    efs = client("efs")
-    standing = efs.describe_mount_targets(FileSystemId=answer["file_system_id"])["MountTargets"]
-    assert {target["SubnetId"] for target in standing} == set(targets["subnet_ids"])
-    for target in standing:
-        groups = efs.describe_mount_target_security_groups(MountTargetId=target["MountTargetId"])["SecurityGroups"]
-        assert groups == targets["security_group_ids"]
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"encrypted": False}, "encrypted true instead of false"),
-        ({"performance_mode": "maxIO"}, 'performance_mode "generalPurpose" instead of "maxIO"'),
-        ({"access_point": {"path": "/mlflow", "uid": 7, "gid": 1000}}, "access_point"),
-        ({"access_point": {"path": "/other", "uid": 1000, "gid": 1000}}, "access_point"),
-    ],
-)
-@pytest.mark.parametrize("check", [True, False])
-def test_efs_refuses_what_aws_cannot_change(
-    run: Run, efs_arguments: dict[str, Any], change: dict[str, Any], name: str, check: bool
-) -> None:
-    made = run("efs_file_system", **efs_arguments)
-    answer = run("efs_file_system", check=check, **{**efs_arguments, **change})
-    assert answer["failed"] is True
-    assert answer.writes == []
-    assert answer["msg"].startswith(f"The file system team-a ({made['file_system_id']}) has {name}")
-    assert answer["msg"].endswith("lose or restore its files.")
-
-
-def test_efs_refuses_to_encrypt_later(run: Run) -> None:
-    run("efs_file_system", name=STACK, encrypted=False)
-    assert "has encrypted false instead of true" in run("efs_file_system", name=STACK, encrypted=True)["msg"]
-
-
-def test_efs_leaves_alone_what_it_is_not_told(run: Run, efs_arguments: dict[str, Any]) -> None:
-    run("efs_file_system", **efs_arguments)
-    answer = run("efs_file_system", name=STACK, wait=True)
-    assert (answer["changed"], answer.writes, answer["mount_targets_available"]) == (False, [], True)
-
-
-def test_efs_wait_ends_with_a_sentence(run: Run) -> None:
-    answer = run("efs_file_system", name=STACK, wait=True, wait_timeout=0)
-    system = answer["msg"].split("(")[1].split(")")[0]
-    assert answer["msg"] == (
-        f"After 0 s it is not so that the file system team-a ({system}) is available with all its mount targets."
-    )
-
-
-def test_efs_absent_removes_all_and_then_nothing(run: Run, efs_arguments: dict[str, Any]) -> None:
-    run("efs_file_system", **efs_arguments)
-    answer = four_steps(run, "efs_file_system", name=STACK, state="absent")
-    assert answer["file_system_id"] is None
-    order = ["DeleteAccessPoint", "DeleteMountTarget", "DeleteMountTarget", "DeleteFileSystem"]
-    assert answer.writes == order
-    assert client("efs").describe_file_systems()["FileSystems"] == []
-
-
-ARN = "arn:aws:elasticfilesystem:eu-west-1:123456789012:file-system/fs-1"
-
-
-@pytest.mark.parametrize(
-    ("standing", "same"),
-    [
-        ({"Id": "1", "Version": "2012-10-17", "Statement": [{"Sid": "efs-statement-1", "Resource": ARN}]}, True),
-        ({"Version": "2012-10-17", "Statement": [{"Resource": ARN.replace("fs-1", "fs-2")}]}, False),
-        ({"Version": "2012-10-17", "Statement": [{"Action": ["elasticfilesystem:ClientMount"]}]}, True),
-        ({"Version": "2012-10-17", "Statement": [{"Action": "elasticfilesystem:ClientWrite"}]}, False),
-        ({"Version": "2012-10-17", "Statement": [{"Effect": "Deny"}]}, False),
-    ],
-)
-def test_efs_compares_policies_by_meaning(modules: dict[str, ModuleType], standing: dict[str, Any], same: bool) -> None:
-    asked = policy()
-    full = {**standing, "Statement": [{**asked["Statement"][0], **standing["Statement"][0]}]}
-    assert modules["efs_file_system"].same_policy(full, asked, ARN) is same
-
-
-@pytest.mark.parametrize(
-    ("standing", "asked", "same"),
-    [
-        ("arn:aws:kms:eu-west-1:1:key/abc", None, True),
-        ("arn:aws:kms:eu-west-1:1:key/abc", "abc", True),
-        ("arn:aws:kms:eu-west-1:1:key/abc", "bc", False),
-        ("arn:aws:kms:eu-west-1:1:key/abc", "arn:aws:kms:eu-west-1:1:key/abc", True),
-        (None, "abc", False),
-    ],
-)
-def test_efs_compares_keys(modules: dict[str, ModuleType], standing: str | None, asked: str | None, same: bool) -> None:
-    assert modules["efs_file_system"].same_key(standing, asked) is same
-
-
-# --- vpc_flow_log ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def flow_arguments() -> dict[str, Any]:
-    """Return the arguments of a flow log, its VPC, group and role in place."""
-    made = make_network()
-    client("logs").create_log_group(logGroupName="/mlflow/team-a/flow")
-    role = client("iam").create_role(RoleName="flow", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    return {"vpc_id": made["vpc_id"], "log_group": "/mlflow/team-a/flow", "role_arn": role, "tags": TAGS}
-
-
-def test_flow_log_four_steps_drift_and_absence(run: Run, flow_arguments: dict[str, Any]) -> None:
-    made = four_steps(run, "vpc_flow_log", **flow_arguments)
-    standing = client("ec2").describe_flow_logs()["FlowLogs"]
-    assert [each["FlowLogId"] for each in standing] == [made["flow_log_id"]]
-    assert standing[0]["DeliverLogsPermissionArn"] == flow_arguments["role_arn"]
-    assert {tag["Key"]: tag["Value"] for tag in standing[0]["Tags"]} == TAGS
-
-    retagged = four_steps(run, "vpc_flow_log", **{**flow_arguments, "tags": {"Stack": STACK, "Team": "a"}})
-    assert retagged["flow_log_id"] == made["flow_log_id"]
-    assert retagged.writes == ["CreateTags", "DeleteTags"]
-    replaced = four_steps(run, "vpc_flow_log", **{**flow_arguments, "traffic_type": "REJECT"})
-    assert replaced["flow_log_id"] != made["flow_log_id"]
-
-    gone = {key: flow_arguments[key] for key in ("vpc_id", "log_group")}
-    assert four_steps(run, "vpc_flow_log", **gone, state="absent")["flow_log_id"] is None
-    assert client("ec2").describe_flow_logs()["FlowLogs"] == []
-
-
-def test_flow_log_leaves_another_group_alone(run: Run, flow_arguments: dict[str, Any]) -> None:
-    run("vpc_flow_log", **flow_arguments)
-    client("logs").create_log_group(logGroupName="/other")
-    run("vpc_flow_log", **{**flow_arguments, "log_group": "/other"})
-    run("vpc_flow_log", vpc_id=flow_arguments["vpc_id"], log_group="/other", state="absent")
-    standing = client("ec2").describe_flow_logs()["FlowLogs"]
-    assert [each["LogGroupName"] for each in standing] == ["/mlflow/team-a/flow"]
-
-
-@pytest.mark.parametrize(
-    ("flow_log", "mine"),
-    [
-        ({"LogGroupName": "/a"}, True),
-        ({"LogDestination": "/a"}, True),
-        ({"LogDestination": "arn:aws:logs:eu-west-1:1:log-group:/a:*"}, True),
-        ({"LogDestination": "arn:aws:s3:::bucket/a"}, False),
-        ({"LogGroupName": "/b/a"}, False),
-    ],
-)
-def test_flow_log_is_found_in_every_form(modules: dict[str, ModuleType], flow_log: dict[str, str], mine: bool) -> None:
-    class Ec2:
-        def describe_flow_logs(self, **_: Any) -> dict[str, Any]:
-            return {"FlowLogs": [flow_log]}
-
-    assert (modules["vpc_flow_log"].current(Ec2(), "vpc-1", "/a") is not None) is mine
-
-
-def test_flow_log_of_a_missing_vpc_is_one_sentence(run: Run, flow_arguments: dict[str, Any]) -> None:
-    answer = run("vpc_flow_log", **{**flow_arguments, "vpc_id": "vpc-00000000000000000"})
-    assert answer["msg"].startswith("Could not create the flow log of vpc-00000000000000000: ")
-    assert "\n" not in answer["msg"]
-
-
-def test_flow_log_needs_a_role(run: Run) -> None:
-    assert "role_arn" in run("vpc_flow_log", vpc_id="vpc-1", log_group="/a")["msg"]
-
-
-# --- ssm_parameters --------------------------------------------------------------------------------------------------
-
-
-def parameters(path: str) -> dict[str, str]:
-    """Return what stands below `path`."""
-    pages = client("ssm").get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True)
-    return {each["Name"]: each["Value"] for page in pages for each in page["Parameters"]}
-
-
-def test_parameters_four_steps_and_absence(run: Run) -> None:
-    values = {f"name{number}": str(number) for number in range(23)} | {"release/image": "x@sha256:1"}
-    answer = four_steps(run, "ssm_parameters", path="/mlflow/team-a/", values=values, tags=TAGS)
-    assert answer.writes == ["PutParameter"] * 24
-    assert parameters("/mlflow/team-a") == {f"/mlflow/team-a/{name}": value for name, value in values.items()}
-    tags = client("ssm").list_tags_for_resource(ResourceType="Parameter", ResourceId="/mlflow/team-a/name1")
-    assert {tag["Key"]: tag["Value"] for tag in tags["TagList"]} == TAGS
-
-    changed = four_steps(run, "ssm_parameters", path="/mlflow/team-a/", values={**values, "name1": "other"})
-    assert (changed["written"], changed.writes) == (["name1"], ["PutParameter"])
-    run("ssm_parameters", path="/mlflow/team-ab/", values={"name": "stays"})
-    gone = four_steps(run, "ssm_parameters", path="/mlflow/team-a/", state="absent")
-    assert gone.writes == ["DeleteParameters"] * 3
-    assert parameters("/mlflow") == {"/mlflow/team-ab/name": "stays"}
-
-
-def test_parameters_are_purged_only_when_told(run: Run) -> None:
-    run("ssm_parameters", path="/a/b/", values={"one": "1", "two": "2"})
-    assert run("ssm_parameters", path="/a/b/", values={"one": "1"})["changed"] is False
-    answer = four_steps(run, "ssm_parameters", path="/a/b/", values={"one": "1"}, purge=True)
-    assert answer["deleted"] == ["two"]
-
-
-@pytest.mark.parametrize(
-    ("path", "values", "sentence"),
-    [
-        ("/a", {"x": "1"}, "path is '/a'; it must begin and end with a slash, such as /mlflow/team-a/."),
-        ("a/", {"x": "1"}, "path is 'a/'; it must begin and end with a slash, such as /mlflow/team-a/."),
-        ("/", {"x": "1"}, "path is '/'; it must begin and end with a slash, such as /mlflow/team-a/."),
-        ("/a/", {"x": 1}, "values.x is 1; SSM stores only strings that are not empty."),
-        ("/a/", {"x": ""}, "values.x is ''; SSM stores only strings that are not empty."),
-        ("/a/", {"x": None}, "values.x is None; SSM stores only strings that are not empty."),
-    ],
-)
-def test_parameters_refuse_bad_input_before_any_call(run: Run, path: str, values: Any, sentence: str) -> None:
-    answer = run("ssm_parameters", path=path, values=values)
-    assert (answer["msg"], answer.calls) == (sentence, [])
-
-
-# --- s3_access_log ---------------------------------------------------------------------------------------------------
-
-
-def test_access_log_four_steps_drift_and_absence(run: Run) -> None:
-    s3 = client("s3")
-    for bucket in ("data", "logs"):
-        s3.create_bucket(Bucket=f"team-a-{bucket}", CreateBucketConfiguration={"LocationConstraint": REGION})
-    principal = {"Service": "logging.s3.amazonaws.com"}
-    statement = {
-        "Effect": "Allow",
-        "Principal": principal,
-        "Action": "s3:PutObject",
-        "Resource": "arn:aws:s3:::team-a-logs/*",
-    }
-    s3.put_bucket_policy(Bucket="team-a-logs", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
-    arguments = {"bucket": "team-a-data", "target_bucket": "team-a-logs"}
-    for prefix in ("s3/", "other/"):
-        four_steps(run, "s3_access_log", **arguments, target_prefix=prefix)
-        enabled = s3.get_bucket_logging(Bucket="team-a-data")["LoggingEnabled"]
-        assert (enabled["TargetBucket"], enabled["TargetPrefix"]) == ("team-a-logs", prefix)
-    four_steps(run, "s3_access_log", bucket="team-a-data", state="absent")
-    assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket="team-a-data")
-
-
-def test_access_log_of_a_missing_bucket(run: Run) -> None:
-    arguments = {"bucket": "team-a-none", "target_bucket": "team-a-logs"}
-    assert run("s3_access_log", check=True, **arguments)["changed"] is True
-    assert run("s3_access_log", bucket="team-a-none", state="absent")["changed"] is False
-    answer = run("s3_access_log", **arguments)
-    assert answer["msg"].startswith("Could not read the logging of bucket team-a-none: ")
-
-
-# --- lb_target_group, lb_listeners, lb_attributes --------------------------------------------------------------------
-
-
-def test_target_group_four_steps_drift_and_absence(run: Run) -> None:
-    arguments = {"name": STACK, "vpc_id": make_network()["vpc_id"], "port": 5000, "tags": TAGS}
-    made = four_steps(run, "lb_target_group", **arguments)
-    elb = client("elbv2")
-    group = elb.describe_target_groups(Names=[STACK])["TargetGroups"][0]
-    assert made["target_group_arn"] == group["TargetGroupArn"]
-    assert (group["TargetType"], group["HealthCheckPath"], group["HealthCheckIntervalSeconds"]) == ("ip", "/health", 15)
-    attributes = elb.describe_target_group_attributes(TargetGroupArn=group["TargetGroupArn"])["Attributes"]
-    assert {"Key": "deregistration_delay.timeout_seconds", "Value": "120"} in attributes
-    for change, writes in (
-        ({"health_check_path": "/version", "success_codes": "200-299"}, ["ModifyTargetGroup"]),
-        ({"deregistration_delay": 30}, ["ModifyTargetGroupAttributes"]),
-        ({"tags": {"Stack": STACK, "Team": "a"}}, ["AddTags", "RemoveTags"]),
-    ):
-        arguments |= change
-        repaired = four_steps(run, "lb_target_group", **arguments)
-        assert (repaired["target_group_arn"], repaired.writes) == (made["target_group_arn"], writes)
-    for check in (True, False):
-        refused = run("lb_target_group", check=check, **{**arguments, "port": 8080})
-        sentence = f"The target group {STACK} has port 5000 instead of 8080, which AWS cannot change; "
-        assert refused["msg"] == sentence + "delete it, or keep what it has."
-    assert four_steps(run, "lb_target_group", name=STACK, state="absent")["target_group_arn"] is None
-    assert elb.describe_target_groups()["TargetGroups"] == []
-
-
-def test_load_balancer_attributes_four_steps(run: Run) -> None:
-    made = make_network()
-    elb = client("elbv2")
-    balancer = elb.create_load_balancer(Name=STACK, Subnets=list(made["subnets"].values()))["LoadBalancers"][0]
-    arn = balancer["LoadBalancerArn"]
-    run("lb_attributes", load_balancer_arn=arn, attributes={"idle_timeout.timeout_seconds": "60"})
-    answer = four_steps(
-        run,
-        "lb_attributes",
-        load_balancer_arn=arn,
-        attributes={"access_logs.s3.prefix": "alb", "idle_timeout.timeout_seconds": "60"},
-    )
-    assert answer["changed_attributes"] == ["access_logs.s3.prefix"]
-    standing = elb.describe_load_balancer_attributes(LoadBalancerArn=arn)["Attributes"]
-    assert {"Key": "access_logs.s3.prefix", "Value": "alb"} in standing
-    bad = run("lb_attributes", load_balancer_arn=arn, attributes={"deletion_protection.enabled": True})
-    assert bad["msg"] == "attributes.deletion_protection.enabled is True; the load balancer takes only strings."
-
-
-def test_load_balancer_attributes_of_a_missing_one(run: Run) -> None:
-    arguments = {
-        "load_balancer_arn": "arn:aws:elasticloadbalancing:eu-west-1:000000000000:loadbalancer/app/team-a/00000000",
-        "attributes": {"access_logs.s3.prefix": "alb"},
-    }
-    assert run("lb_attributes", check=True, **arguments)["changed"] is True
-    assert run("lb_attributes", **arguments)["msg"].startswith("Could not read the attributes of arn:aws:")
-
-
-def make_balancer() -> tuple[str, str]:
-    """Return the ARNs of a load balancer and of a target group in one network."""
-    made = make_network()
-    elb = client("elbv2")
-    balancer = elb.create_load_balancer(Name=STACK, Subnets=list(made["subnets"].values()))["LoadBalancers"][0]
-    group = elb.create_target_group(Name=STACK, Protocol="HTTP", Port=5000, VpcId=made["vpc_id"])["TargetGroups"][0]
-    return balancer["LoadBalancerArn"], group["TargetGroupArn"]
-
-
-def listener(port: int, target_group: str) -> dict[str, Any]:
-    """Return a listener as the role gives it."""
-    forward = {"Type": "forward", "TargetGroupArn": target_group}
-    return {"Protocol": "HTTP", "Port": port, "DefaultActions": [forward]}
-
-
-def test_listeners_four_steps_drift_and_removal(run: Run) -> None:
-    arn, group = make_balancer()
-    elb = client("elbv2")
-    moved = {"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}}
-    for listeners, ports, writes in (
-        ([listener(80, group)], [80], ["CreateListener"]),
-        ([{**listener(80, group), "DefaultActions": [moved]}], [80], ["ModifyListener"]),
-        ([listener(80, group), listener(8080, group)], [80, 8080], ["ModifyListener", "CreateListener"]),
-        ([listener(8080, group)], [80], ["DeleteListener"]),
-    ):
-        made = four_steps(run, "lb_listeners", load_balancer_arn=arn, listeners=listeners)
-        assert (made["changed_ports"], made.writes) == (ports, writes)
-        standing = elb.describe_listeners(LoadBalancerArn=arn)["Listeners"]
-        kinds = sorted((one["Port"], one["DefaultActions"][0]["Type"]) for one in standing)
-        assert kinds == [(one["Port"], one["DefaultActions"][0]["Type"]) for one in listeners]
-
-
-def test_listeners_do_not_mind_what_aws_adds(run: Run, modules: dict[str, ModuleType]) -> None:
-    arn, group = make_balancer()
-    ordered = listener(80, group)
-    ordered["DefaultActions"][0]["Order"] = 1
-    run("lb_listeners", load_balancer_arn=arn, listeners=[ordered])
-    (standing,) = client("elbv2").describe_listeners(LoadBalancerArn=arn)["Listeners"]
-    assert standing["DefaultActions"][0]["Order"] == 1
-    assert run("lb_listeners", load_balancer_arn=arn, listeners=[listener(80, group)])["changed"] is False
-    two = {**listener(80, group), "DefaultActions": [*listener(80, group)["DefaultActions"]] * 2}
-    assert not modules["lb_listeners"].has(standing, two)
-
-
-def test_listeners_of_a_missing_load_balancer_and_bad_ones(run: Run) -> None:
-    arn = "arn:aws:elasticloadbalancing:eu-west-1:000000000000:loadbalancer/app/team-a/00000000"
-    arguments = {"load_balancer_arn": arn, "listeners": [listener(80, "arn")]}
-    assert run("lb_listeners", check=True, **arguments)["changed"] is True
-    assert run("lb_listeners", **arguments)["msg"].startswith(f"Could not read the listeners of {arn}: ")
-    for bad in ([{"Protocol": "HTTP"}], [listener(80, "arn")] * 2):
-        refused = run("lb_listeners", load_balancer_arn=arn, listeners=bad)
-        assert refused["msg"] == "listeners needs a Port, a number, in each entry, and each number only once."
-        assert refused.calls == []
-
-
-# --- nat_gateway -----------------------------------------------------------------------------------------------------
-
-
-def test_nat_gateway_four_steps_drift_and_absence(run: Run) -> None:
-    subnets = make_network("public")["subnets"]
-    arguments = {"name": "team-a-nat-a", "subnet_id": subnets["public", "a"], "tags": {"Stack": STACK, "Old": "x"}}
-    made = four_steps(run, "nat_gateway", **arguments)
-    assert made.writes == ["AllocateAddress", "CreateNatGateway"]
-    ec2 = client("ec2")
-    gateway = ec2.describe_nat_gateways()["NatGateways"][0]
-    address = ec2.describe_addresses()["Addresses"][0]
-    assert (gateway["NatGatewayId"], address["AllocationId"]) == (made["nat_gateway_id"], made["allocation_id"])
-    assert gateway["NatGatewayAddresses"][0]["AllocationId"] == address["AllocationId"]
-    for tags in (gateway["Tags"], address["Tags"]):
-        assert {tag["Key"]: tag["Value"] for tag in tags} == {"Name": "team-a-nat-a", "Stack": STACK, "Old": "x"}
-
-    retagged = four_steps(run, "nat_gateway", **{**arguments, "tags": {"Stack": STACK, "Team": "a"}}, wait=True)
-    assert retagged.writes == ["CreateTags", "DeleteTags"] * 2
-    assert retagged["nat_gateway_id"] == made["nat_gateway_id"]
-    foreign = run("nat_gateway", check=True, name="team-a-nat-a", tags={"Stack": "team-b"}, state="absent")
-    assert foreign["changed"] is False
-    moved = run("nat_gateway", **{**arguments, "subnet_id": subnets["public", "b"]})
-    assert moved["msg"] == (
-        f"The NAT gateway team-a-nat-a is in {subnets['public', 'a']} instead of {subnets['public', 'b']}, which AWS "
-        "cannot change; delete it first."
-    )
-    gone = four_steps(run, "nat_gateway", name="team-a-nat-a", state="absent")
-    assert gone.writes == ["DeleteNatGateway", "ReleaseAddress"]
-    assert ec2.describe_addresses()["Addresses"] == []
-
-
-def test_nat_gateway_leaves_another_one_alone(run: Run) -> None:
-    subnet = make_network("public")["subnets"]["public", "a"]
-    other = run("nat_gateway", name="team-b-nat-a", subnet_id=subnet)
-    mine = run("nat_gateway", name="team-a-nat-a", subnet_id=subnet)
-    assert mine["nat_gateway_id"] != other["nat_gateway_id"]
-    assert mine["allocation_id"] != other["allocation_id"]
-    assert run("nat_gateway", name="team-c-nat-a", state="absent").writes == []
-    run("nat_gateway", name="team-a-nat-a", state="absent")
-    assert run("nat_gateway", name="team-b-nat-a", subnet_id=subnet)["changed"] is False
-
-
-def test_nat_gateway_takes_up_the_address_of_an_interrupted_run(run: Run) -> None:
-    subnet = make_network("public")["subnets"]["public", "a"]
-    ec2 = client("ec2")
-    left = ec2.allocate_address(
-        Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tag_list(Name="team-a-nat-a")}]
-    )
-    answer = run("nat_gateway", name="team-a-nat-a", subnet_id=subnet)
-    assert (answer["allocation_id"], answer.writes) == (left["AllocationId"], ["CreateNatGateway"])

@@ -193,7 +193,10 @@ def test_a_step_that_fails_leaves_nothing_behind(
 
 def test_no_right_to_push_is_one_sentence(ensure: Run, fake: engine.Fake) -> None:
     refuse("GetAuthorizationToken", "AccessDeniedException")
-    assert ensure()["msg"] == f"Could not get a login for {NAME}: No (AccessDeniedException)."
+    assert ensure()["msg"] == (
+        f"Could not get a login for {NAME}: No (AccessDeniedException); the login lacks GetAuthorizationToken: "
+        "attach to it the policies in policies/deployer/, which have it."
+    )
     assert "build" not in fake.verbs
 
 
@@ -327,6 +330,27 @@ def test_a_gate_that_may_not_look_fails(ensure: Run) -> None:
     store(ensure)
     refuse("DescribeImageScanFindings", "AccessDeniedException")
     assert ensure(scan_gate=None)["msg"].startswith(f"Could not read what ECR's scan of {NAME} found: No (Access")
+
+
+@pytest.mark.parametrize("action", ["inspector2:ListCoverage", "inspector2:ListFindings"])
+def test_findings_of_inspector_that_may_not_be_read_stop_only_a_gate_that_was_asked_for(
+    ensure: Run, warned: list[str], action: str
+) -> None:
+    digest = store(ensure)
+    message = f"User: arn:aws:iam::123456789012:user/x is not authorized to perform: {action}"
+
+    def denied(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "DescribeImageScanFindings")
+
+    STUBS["DescribeImageScanFindings"] = denied
+    sentence = (
+        f"ECR has no findings for {NAME}@{digest} (findings are in Amazon Inspector, which this login may not read), "
+        "so nobody knows whether it may be deployed: allow inspector2:ListCoverage and inspector2:ListFindings in the "
+        "deployer's policy, which is in policies/, or set mlflow_image_scan_gate to none."
+    )
+    assert ensure(scan_gate="critical")["msg"] == sentence
+    assert not ensure(scan_gate=None).get("failed")
+    assert warned == [sentence]
 
 
 def test_a_scan_is_waited_for(ensure: Run, fake: engine.Fake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.own_modules import REGION, Run, client, empty_aws, four_steps, load, 
 ACCOUNT, STACK = "123456789012", "team-a"
 TAGS = {"Stack": STACK, "ManagedBy": "ansible"}
 ANYWHERE = "0.0.0.0/0"
-NAMES = ("vpc_route_tables", "vpc_security_group", "vpc_subnets", "nat_gateway", "efs_file_system", "stack_info")
+NAMES = ("vpc_route_tables", "vpc_security_group", "vpc_subnets", "efs_file_system", "stack_info")
 
 
 @pytest.fixture(scope="module")
@@ -206,13 +206,17 @@ def test_a_route_table_that_the_earlier_module_made_is_taken_up(
     assert answer.writes == ["CreateTags", "AssociateRouteTable", "AssociateRouteTable"]
 
 
-def test_a_route_table_of_another_stack_is_left_alone_and_two_are_refused(run: Run, ec2: Any, vpc: str) -> None:
+def test_a_route_table_of_another_stack_is_left_alone_and_two_are_refused(
+    run: Run, ec2: Any, vpc: str, subnets: list[str]
+) -> None:
     tags = [{"ResourceType": "route-table", "Tags": tag_list(Name="team-a-public", Stack="team-b")}]
     other = ec2.create_route_table(VpcId=vpc, TagSpecifications=tags)["RouteTable"]["RouteTableId"]
     arguments = {"vpc_id": vpc, "tables": [{"name": "team-a-public"}], "tags": TAGS}
     mine = run("vpc_route_tables", **arguments)["route_table_ids"]["team-a-public"]
     assert mine != other
     ec2.create_tags(Resources=[other], Tags=tag_list(Stack=STACK))
+    for table, subnet in zip((mine, other), subnets, strict=False):
+        ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
     refused = run("vpc_route_tables", **arguments)
     first, second = sorted((mine, other))
     assert refused["msg"] == (
@@ -412,28 +416,6 @@ def test_rules_that_somebody_else_has_just_set_are_no_error(
 
 
 # --- what is deleted without waiting ---------------------------------------------------------------------------------
-
-
-def test_the_address_of_a_nat_gateway_stays_until_the_gateway_is_gone(
-    run: Run, ec2: Any, subnets: list[str], stubs: dict[str, Any]
-) -> None:
-    made = run("nat_gateway", name="team-a-a", subnet_id=subnets[0], tags=TAGS)
-    gateway = ec2_backends[ACCOUNT][REGION].nat_gateways[made["nat_gateway_id"]]
-
-    def delete_nat_gateway(**_: Any) -> dict[str, Any]:
-        gateway.state = "deleting"
-        return {}
-
-    stubs["DeleteNatGateway"] = delete_nat_gateway
-    absent = {"name": "team-a-a", "tags": TAGS, "state": "absent"}
-    first = run("nat_gateway", **absent)
-    assert (first["changed"], first.writes) == (True, ["DeleteNatGateway"])
-    again = run("nat_gateway", **absent)
-    assert (again["changed"], again.writes) == (False, [])
-    gateway.state = "deleted"
-    last = run("nat_gateway", **absent)
-    assert (last["changed"], last.writes) == (True, ["ReleaseAddress"])
-    assert ec2.describe_addresses()["Addresses"] == []
 
 
 def test_a_file_system_stays_until_its_mount_targets_are_gone(

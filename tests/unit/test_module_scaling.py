@@ -14,13 +14,14 @@ from ansible.module_utils.testing import patch_module_args
 from botocore.client import BaseClient
 from moto import mock_aws
 
+from local import moto_server
 from tests.own_modules import load
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 REGION, RESOURCE = "eu-west-1", "service/team-a/team-a"
 NAMES = {"cluster": "team-a", "service": "team-a"}
 PRESENT = {**NAMES, "minimum": 1, "maximum": 4, "cpu_target": 60}
-READS = re.compile(r"^Describe")
+READS = re.compile(r"^(Describe|List)")
 Run = Callable[..., tuple[dict[str, Any], list[str]]]
 
 
@@ -48,7 +49,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return json.loads(capsys.readouterr().out), [one for one in calls if not READS.match(one)]
 
     monkeypatch.setattr(BaseClient, "_make_api_call", recorded)
-    monkeypatch.setattr(loaded.AnsibleAWSModule, "client", lambda _, service: client(service))
+    monkeypatch.setattr(loaded.AnsibleAWSModule, "client", lambda _, service, **__: client(service))
+    # moto itself has no tags there.
+    moto_server.patch()
     with mock_aws():
         yield call
 

@@ -18,6 +18,8 @@ SPEC: dict[str, Any] = yaml.safe_load((ROOT / "roles/preflight/meta/argument_spe
 IMAGE = "registry.example.org:5000/team/mlflow@sha256:" + "0a" * 32
 CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b-2c3d"
 PUBLIC = {"exposure": "public", "allowed_cidrs": ["203.0.113.0/24"]}
+SHORT = "sun:05:00-sun:05:20"
+LARGE = {"database_storage_gb": 400}
 TLS = {"certificate_arn": CERTIFICATE, "domain": "mlflow.example.org"}
 
 
@@ -65,6 +67,30 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"size": "xlarge"}, "mlflow_size", "xlarge", "large (of small, medium or large)"),
     ({"log_retention_days": 31}, "mlflow_log_retention_days", "31", "use 30 (of"),
     ({"log_retention_days": "0"}, "mlflow_log_retention_days", "0", "3653"),
+    # database
+    ({"database_storage_max_gb": 21}, "mlflow_database_storage_max_gb", "21", "use 22 or more, or 0"),
+    ({"database_storage_max_gb": 110, "database_storage_gb": 101}, "mlflow_database_storage_max_gb", "110", "use 112"),
+    ({"database_storage_max_gb": 70000}, "mlflow_database_storage_max_gb", "70000", "use 0 to 65536"),
+    ({"database_iops": 12000}, "mlflow_database_iops", "12000", "or mlflow_database_storage_gb 400"),
+    ({"database_iops": 3000, **LARGE}, "mlflow_database_iops", "3000", "use one of those, or 0"),
+    ({"database_iops": 64001, **LARGE}, "mlflow_database_iops", "64001", "use 0 to 64000"),
+    ({"database_log_exports": ["slow"]}, "mlflow_database_log_exports", "slow", "postgresql"),
+    ({"database_backup_window": "3:00-4:00"}, "mlflow_database_backup_window", "3:00-4:00", "as 03:00-04:00"),
+    ({"database_backup_window": "23:50-00:10"}, "mlflow_database_backup_window", "23:50-00:10", "end later"),
+    ({"database_maintenance_window": "sun:05:00"}, "mlflow_database_maintenance_window", "sun:05:00", "as sun:05:00-"),
+    ({"database_maintenance_window": SHORT}, "mlflow_database_maintenance_window", SHORT, "later"),
+    (
+        {"database_backup_window": "23:50-00:30", "database_maintenance_window": "sun:00:29-sun:01:00"},
+        "mlflow_database_backup_window",
+        "23:50-00:30",
+        "do not overlap",
+    ),
+    (
+        {"database_backup_window": "01:00-02:00", "database_maintenance_window": "mon:23:30-tue:01:01"},
+        "mlflow_database_backup_window",
+        "01:00-02:00",
+        "do not overlap",
+    ),
     # names
     ({"stack_name": "Team-A"}, "mlflow_stack_name", "Team-A", "lower-case"),
     ({"stack_name": "1team"}, "mlflow_stack_name", "1team", "starting with a letter"),
@@ -260,14 +286,14 @@ def test_defaults_need_only_name_image_and_region() -> None:
     assert (plain["storage"], plain["exposure"], plain["auth"], plain["egress"]) == ("efs", "internal", "basic", "nat")
     assert plain["size"] == {"cpu": 512, "memory": 1024, "workers": 1}
     assert plain["allowed_cidrs"] == ["10.42.0.0/16"]
-    assert plain["availability_zones"] == ["eu-west-1a", "eu-west-1b"]
+    assert plain["availability_zones"] == []
     assert plain["subnets"] == {
-        "public": [{"cidr": "10.42.0.0/20", "az": "eu-west-1a"}, {"cidr": "10.42.16.0/20", "az": "eu-west-1b"}],
-        "private": [{"cidr": "10.42.32.0/20", "az": "eu-west-1a"}, {"cidr": "10.42.48.0/20", "az": "eu-west-1b"}],
-        "database": [{"cidr": "10.42.64.0/20", "az": "eu-west-1a"}, {"cidr": "10.42.80.0/20", "az": "eu-west-1b"}],
+        "public": ["10.42.0.0/20", "10.42.16.0/20"],
+        "private": ["10.42.32.0/20", "10.42.48.0/20"],
+        "database": ["10.42.64.0/20", "10.42.80.0/20"],
     }
     assert plain["tags"] == {"Stack": "team-a", "Project": "mlflow", "ManagedBy": "ansible", "Environment": "dev"}
-    assert (plain["https"], plain["certificate_arn"], plain["domain"]) == (False, "", "")
+    assert (plain["certificate_arn"], plain["domain"]) == ("", "")
     assert not [name for name in plain if name.startswith("mlflow") or name in ("cpu", "memory", "workers")]
 
 
@@ -331,6 +357,21 @@ def test_booleans(value: object, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("exposure", "given", "expected"),
+    [
+        ("internal", None, False),
+        ("public", None, True),
+        ("public", "", True),
+        ("internal", True, True),
+        ("public", False, False),
+    ],
+)
+def test_verify_follows_from_the_exposure_unless_it_is_said(exposure: str, given: object, expected: bool) -> None:
+    public = {"allow_plain_http": True, "allowed_cidrs": "0.0.0.0/0"} if exposure == "public" else {}
+    assert fact(exposure=exposure, verify=given, **public)["verify"] is expected
+
+
+@pytest.mark.parametrize(
     "value",
     [
         ["10.0.0.0/8", "192.168.0.0/16"],
@@ -389,18 +430,58 @@ def test_good_input_is_taken(good: dict[str, Any]) -> None:
     fact(**good)
 
 
+OURS = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/mlflow@sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "ghcr.io/mlflow/mlflow@sha256:" + "0" * 64,
+        OURS.replace("eu-west-1", "us-east-1"),
+        OURS.replace("eu-west-1", "eu-west-10"),
+        OURS.replace("123456789012.", "x.123456789012."),
+    ],
+)
+def test_without_internet_an_image_of_another_registry_is_refused(image: str) -> None:
+    fact(image=image, egress="nat")
+    fact(image=image, egress="endpoints", image_copy=True)
+    _, problems = settle(image=image, egress="endpoints")
+    assert [problem.variable for problem in problems] == ["mlflow_image"]
+    assert "no registry but ECR in eu-west-1" in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+        "123456789012.dkr.ecr-fips.eu-west-1.amazonaws.com",
+        "123456789012.dkr-ecr.eu-west-1.on.aws",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com.cn",
+    ],
+)
+def test_without_internet_an_image_of_this_regions_ecr_is_taken(host: str) -> None:
+    fact(image=f"{host}/mlflow@sha256:" + "0" * 64, egress="endpoints")
+
+
+@pytest.mark.parametrize(("region", "most"), [("eu-west-1", 24), ("ap-southeast-1", 23), ("us-isof-south-1", 22)])
+def test_a_name_is_as_long_as_the_buckets_of_its_region_allow(region: str, most: int) -> None:
+    fact(stack_name="a" * most, region=region)
+    _, problems = settle(stack_name="a" * (most + 1), region=region)
+    assert [problem.remedy for problem in problems] == [f"use at most {most}"]
+    assert len(f"mlflow-{'a' * most}-123456789012-{region}-logs") <= 63
+
+
 def test_small_vpc_is_fine_with_all_subnets_given() -> None:
     nets = [f"10.42.0.{start}/27" for start in range(0, 192, 32)]
     given = {f"{kind}_subnet_cidrs": nets[2 * n : 2 * n + 2] for n, kind in enumerate(rules.SUBNET_KINDS)}
-    subnets = fact(vpc_cidr="10.42.0.0/24", availability_zones=["eu-west-1c", "eu-west-1b"], **given)["subnets"]
-    assert [net["cidr"] for kind in rules.SUBNET_KINDS for net in subnets[kind]] == nets
-    assert [net["az"] for net in subnets["private"]] == ["eu-west-1c", "eu-west-1b"]
+    subnets = fact(vpc_cidr="10.42.0.0/24", **given)["subnets"]
+    assert [cidr for kind in rules.SUBNET_KINDS for cidr in subnets[kind]] == nets
 
 
 def test_some_subnets_may_be_given_and_the_others_cut() -> None:
     subnets = fact(public_subnet_cidrs=["10.42.255.0/26", "10.42.255.64/26"])["subnets"]
-    assert subnets["public"][1] == {"cidr": "10.42.255.64/26", "az": "eu-west-1b"}
-    assert subnets["database"][1]["cidr"] == "10.42.80.0/20"
+    assert subnets["public"][1] == "10.42.255.64/26"
+    assert subnets["database"][1] == "10.42.80.0/20"
 
 
 @pytest.mark.parametrize(
@@ -425,8 +506,7 @@ def test_sizes_are_pairs_that_fargate_has_and_above_the_floor() -> None:
         assert memory in rules.FARGATE[cpu] and memory >= rules.MEMORY_FLOOR
 
 
-def test_https_and_warning() -> None:
-    assert fact(**PUBLIC, **TLS)["https"] is True
+def test_plain_http_is_warned_of() -> None:
     settings, _ = settle(**PUBLIC, allow_plain_http=True)
     assert "plain HTTP" in rules.warnings(settings)[0]
     assert rules.warnings(settle(**PUBLIC, **TLS)[0]) == rules.warnings(settle()[0]) == []

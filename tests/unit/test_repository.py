@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -145,17 +147,16 @@ def test_nothing_outside_local_asks_whether_it_is_local() -> None:
     assert not words.search((ROOT / "site.yml").read_text())
 
 
-def test_the_deployer_has_no_wildcard_action_and_passes_only_its_own_roles() -> None:
-    statements = json.loads((ROOT / "policies/deployer.json").read_text())["Statement"]
-    listed = [s["Action"] if isinstance(s["Action"], list) else [s["Action"]] for s in statements]
-    actions = [action for some in listed for action in some]
-    assert not [action for action in actions if "*" in action]
-    assert len(actions) == len(set(actions))
-    (passing,) = [statement for statement in statements if statement["Action"] == "iam:PassRole"]
-    assert "*" not in passing["Resource"]
-    assert passing["Condition"]["StringEquals"]["iam:PassedToService"]
-
-
-def test_the_deployers_policy_fits_into_a_role() -> None:
-    text = json.dumps(json.loads((ROOT / "policies/deployer.json").read_text()), separators=(",", ":"))
-    assert len(text) <= 10240
+def test_requirements_yml_names_the_collections_that_are_brought_along() -> None:
+    named = {each["name"]: each["version"] for each in load("requirements.yml")["collections"]}
+    text = "".join(path.read_text() for path in ROOT.glob("roles/*/tasks/*.yml"))
+    text += "".join(path.read_text() for path in (ROOT / "plugins").rglob("*.py"))
+    used = set(re.findall(r"\b(amazon\.aws|community\.aws|awx\.awx|ansible\.posix|community\.general)\.\w", text))
+    assert set(named) == used | {"amazon.aws", "community.aws"}
+    for name, version in named.items():
+        spec_of = importlib.util.find_spec(f"ansible_collections.{name}")
+        assert spec_of is not None and spec_of.submodule_search_locations
+        manifest = Path(next(iter(spec_of.submodule_search_locations))) / "MANIFEST.json"
+        brought = json.loads(manifest.read_text())["collection_info"]["version"]
+        # The pair for Python 3.11 brings older ones; what is named is the newest pair.
+        assert brought == version or (sys.version_info < (3, 12) and brought.split(".")[0] == version.split(".")[0])

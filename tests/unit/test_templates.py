@@ -44,6 +44,7 @@ MLFLOW = {
 SECRET = f"arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:mlflow/team-a"
 FOUND: dict[str, dict[str, Any]] = {
     "network": {"vpc_id": "vpc-1", "private_subnet_ids": ["subnet-p"], "public_subnet_ids": ["subnet-o"]},
+    "s3_artifacts": {"bucket_name": f"mlflow-team-a-{ACCOUNT}-eu-west-1"},
     "rds": {"endpoint": "db.example", "port": 5432, "secret_arn": f"{SECRET}/database-AbCdEf", "instance_arn": "arn"},
     "efs": {
         "file_system_id": "fs-1",

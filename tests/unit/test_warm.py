@@ -45,7 +45,7 @@ VOLATILE = (
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with the plugins of the repository, and modules of its own."""
     folder = tmp_path_factory.mktemp("warm")
-    for name in ("action/normal.py", "callback/warm.py", "warm_server.py"):
+    for name in ("action/normal.py", "callback/warm.py", "module_utils/mlflow_aws.py", "warm_server.py"):
         (folder / "plugins" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "plugins" / name, folder / "plugins" / name)
     shutil.copytree(CASES / "modules", folder / "plugins/modules")

@@ -354,7 +354,6 @@ PARTS = {
 SAID_BY = {
     "Predict the repository": "Create the repository",
     "Predict a bucket": "Create a bucket",
-    "Predict the service": "Create the service",
 }
 
 

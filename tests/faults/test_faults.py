@@ -1,0 +1,53 @@
+"""A sample of the cases in cases.py, in which one run meets as many faults as it makes calls; `make faults` has all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from bench.faults import Fault
+from tests.faults import cases, runs
+
+MIDDLE = "elasticloadbalancing CreateLoadBalancer"
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cases.Trial]:
+    """A stack that was converged once."""
+    with runs.bench("mlflow_storage=rds", *cases.SETTINGS, folder=tmp_path_factory.mktemp("aws")) as bench:
+        made = cases.Trial(bench)
+        made.undisturbed()
+        yield made
+
+
+def every(kind: str) -> Fault:
+    """Each distinct request of a run meets the fault once."""
+    return Fault("*", kind, each=True)
+
+
+def test_a_destroy_in_which_every_answer_gets_lost_leaves_nothing(trial: cases.Trial) -> None:
+    end = trial.run("destroy", every("lost"))
+    assert not end.code, end.failures or end.output[-2000:]
+    assert not end.failures, end.failures
+    assert len(end.hits) > 30
+    assert trial.problems("nothing") == []
+    trial.accounts["destroy"] = trial.accounts["nothing"]
+
+
+@pytest.mark.parametrize("kind", ["lost", "throttled"])
+def test_a_first_converge_in_which_every_call_meets_the_fault_once(trial: cases.Trial, kind: str) -> None:
+    trial.begin("first")
+    end = trial.run("first", every(kind))
+    assert not end.code, end.failures or end.output[-2000:]
+    assert not end.failures, end.failures
+    missed = Counter(trial.calls["first"]) - Counter(hit.partition(": ")[2] for hit in end.hits)
+    # Two requests that say the same count as one.
+    assert not set(missed) - {hit.partition(": ")[2] for hit in end.hits}
+    assert trial.problems("first") == []
+
+
+def test_a_kill_in_the_middle_is_put_right_by_the_next_run(trial: cases.Trial) -> None:
+    trial.begin("first")
+    assert trial.after("first", Fault(MIDDLE, "killed after")) == []
