@@ -37,7 +37,7 @@ from moto.rds.exceptions import DBParameterGroupNotFoundError
 from moto.rds.models import DBCluster, DBInstance, DBParameterGroup, RDSBackend
 from werkzeug.serving import run_simple
 
-from bench import faults, moto_data, moto_s3
+from bench import faults, moto_data, moto_ec2, moto_s3
 from local import moto_server
 
 # What moto's ECS services forget, and what they have when nobody has said; forgotten, it is drift for ever.
@@ -432,6 +432,7 @@ def main() -> None:
     moto_server.patch()
     fill_ecs()
     forget_scaling_of_provisioned_clusters()
+    moto_ec2.fill()
     moto_s3.fill()
     know_parameter_groups()
     free_addresses()
