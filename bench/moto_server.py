@@ -161,12 +161,33 @@ def describe_the_newest_active_revision() -> None:
     backend.describe_task_definition = describe_task_definition
 
 
+def list_families_by_status() -> None:
+    """A family is listed as ACTIVE while one of its revisions is."""
+    response: Any = EC2ContainerServiceResponse
+    families = response.list_task_definition_families
+
+    def list_task_definition_families(self: Any) -> Any:
+        answer, status = families(self), self._get_param("status")
+        known = self.ecs_backend.task_definitions
+        if status in ("ACTIVE", "INACTIVE"):
+            active = {
+                name for name, revisions in known.items() if any(r.status == "ACTIVE" for r in revisions.values())
+            }
+            answer.result["families"] = [
+                name for name in answer.result["families"] if (name in active) == (status == "ACTIVE")
+            ]
+        return answer
+
+    response.list_task_definition_families = list_task_definition_families
+
+
 @functools.cache
 def fill_ecs() -> None:
     """Fill the gaps of moto's ECS, once in a process."""
     remember_service_settings()
     create_by_name_once()
     describe_the_newest_active_revision()
+    list_families_by_status()
     list_capacity_providers()
 
 
@@ -180,7 +201,7 @@ def forget_scaling_of_provisioned_clusters() -> None:
 
 
 def free_addresses() -> None:
-    """An address is free again once its NAT gateway is deleted."""
+    """A NAT gateway that is deleted takes its interface with it and frees its address."""
     backend: Any = NatGatewayBackend
     delete = backend.delete_nat_gateway
 
@@ -189,6 +210,7 @@ def free_addresses() -> None:
         for each in gateway.address_set:
             for address in self.address_by_allocation([each["allocationId"]]) if "allocationId" in each else []:
                 address.eni = address.association_id = None
+        self.enis.pop(gateway._eni.id, None)
         return gateway
 
     backend.delete_nat_gateway = delete_nat_gateway
