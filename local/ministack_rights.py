@@ -28,7 +28,9 @@ def tags_of(arn: str) -> dict[str, str] | None:
 
 
 def know_tags() -> None:
-    """Have conditions on a resource's tags see those of every service of a stack."""
+    """Have conditions on tags see those of every service's resources, and those that an EC2 request sets."""
+    iam_actions._TAG_MEMBERS = iam_actions._TAG_MEMBERS | {"TagSpecifications"}
+    iam_actions._TAG_OPERATIONS.clear()
     known = tagging.resource_tags
 
     def resource_tags(arn: str) -> dict[str, str] | None:
