@@ -19,7 +19,7 @@ from tests.paths.values import Refused
 
 ALL = os.environ.get("PATHS") == "all"
 # Steps of the sample, by family.
-SAMPLE = (3, 2)
+SAMPLE = (2, 2)
 PATHS = [
     runs.Walked(family, walk.walk(family, None if ALL else SAMPLE[number]))
     for number, family in enumerate(values.FAMILIES)
