@@ -447,7 +447,7 @@ class Reader:
         [service] = self.ask("ecs", "describe_services", cluster=cluster, services=[arn], include=["TAGS"])["services"]
         if service["status"] != "ACTIVE":
             return
-        resource = arn.partition(":service/")[2]
+        resource = f"service/{arn.partition(':service/')[2]}"
         answer = self.ask("application-autoscaling", "describe_scalable_targets", ServiceNamespace="ecs")
         for target in answer["ScalableTargets"]:
             if (

@@ -73,7 +73,7 @@ def test_a_step_ends_in_a_fresh_account(paths: list[runs.Walked], number: int, s
     for allowed in values.DIFFERENCES:
         if allowed.when(walked.behind[step]):
             passed = [line for line in lines if allowed.pattern.search(line)]
-            assert passed, f"nothing differs where it may ({allowed.why}), so the entry is wrong:\n{changes}"
+            assert passed, f"nothing differs where it may ({allowed.why}), so the entry is wrong:\n{changes}\n{lines}"
             lines = [line for line in lines if line not in passed]
     assert not lines, "\n".join(["", f"step {step} changed", changes, "and differs:", *lines])
 

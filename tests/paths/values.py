@@ -112,7 +112,7 @@ SETTINGS: dict[str, Walked | Refused | NoProperty] = {
     "mlflow_deletion_protection": Walked(BOOLEAN),
     "mlflow_backup_days": Walked((7, 0, 14)),
     "mlflow_final_snapshot": NoProperty(OF_DESTROY),
-    "mlflow_keep_artifacts": Walked(BOOLEAN),
+    "mlflow_keep_artifacts": Walked((True, False)),
     "mlflow_keep_backups": NoProperty(OF_DESTROY),
     "mlflow_log_retention_days": Walked((30, 7)),
     "mlflow_artifact_noncurrent_days": Walked((30, 7)),
@@ -169,8 +169,13 @@ def once_more(name: str) -> Callable[[Sequence[Config]], bool]:
 
 
 def log_bucket_kept(path: Sequence[Config]) -> bool:
-    """Whether access logs were on, and are off while artifacts and logs are to be kept."""
-    return not path[-1]["mlflow_access_logs"] and any(config["mlflow_access_logs"] for config in path)
+    """Whether access logs were on, are off, and were to be kept in every run since."""
+    for config in reversed(path):
+        if config["mlflow_access_logs"]:
+            return config is not path[-1]
+        if not config["mlflow_keep_artifacts"]:
+            return False
+    return False
 
 
 def drawn(name: str) -> Callable[[Sequence[Config]], bool]:
@@ -195,7 +200,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         drawn("mlflow_database_maintenance_window"),
     ),
     Difference(
-        "a log bucket holds what was logged, and destroy decides about it",
+        "access logs that were written are kept while mlflow_keep_artifacts says so",
         re.compile(r"^s3/bucket/mlflow-bench-1-\d+-[\w-]+-logs: is there, "),
         log_bucket_kept,
     ),
