@@ -341,10 +341,12 @@ class Pending:
 
         def get(thing: Any) -> Any:
             value = getattr(thing, own)
-            if value != ready or time.monotonic() - getattr(thing, since) > times * self.seconds:
-                return value
-            self.told.of = kind.__name__
-            return pending
+            if value == ready and time.monotonic() - getattr(thing, since) <= times * self.seconds:
+                value = pending
+            # moto itself says so in the answer to some creations.
+            if value == pending:
+                self.told.of = kind.__name__
+            return value
 
         def put(thing: Any, value: Any) -> None:
             vars(thing).setdefault(since, time.monotonic())
