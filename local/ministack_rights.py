@@ -28,8 +28,9 @@ def tags_of(arn: str) -> dict[str, str] | None:
 
 
 def know_tags() -> None:
-    """Have conditions on tags see those of every service's resources, and those that an EC2 request sets."""
+    """Have conditions on tags see those of every service's resources, and those that a request to EC2 or ELB sets."""
     iam_actions._TAG_MEMBERS = iam_actions._TAG_MEMBERS | {"TagSpecifications"}
+    iam_actions._BOTOCORE_SERVICE_MAP.setdefault("elasticloadbalancing", ["elbv2"])
     iam_actions._TAG_OPERATIONS.clear()
     known = tagging.resource_tags
 
@@ -92,7 +93,7 @@ def know_resources() -> None:
             end = efs_resource(path, body)
         elif service == "elasticloadbalancing":
             end = iam_actions._query_param(query, "ResourceArns.member.1")
-        elif service == "ecs":
+        elif service in ("ecr", "ecs"):
             end = iam_actions._safe_json_field(body, "resourceArn")
         if not end:
             return found
