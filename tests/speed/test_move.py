@@ -68,6 +68,20 @@ def age_roles_and_bucket(cloud: sides.Cloud) -> None:
     ssm.put_parameter(Name=name, Value=OLDER_BUCKET, Type="String", Overwrite=True)
 
 
+def age_record(cloud: sides.Cloud) -> None:
+    """Have the record say no more than older code wrote: digests, and no description of what was right."""
+    ssm = client(cloud, "ssm")
+    path = f"/mlflow-drift/{sides.STACK}"
+    answer = ssm.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True).build_full_result()
+    values = {each["Name"]: each["Value"] for each in answer["Parameters"]}
+    record = json.loads(values.pop(f"{path}/record"))
+    older = {key: record[key] for key in ("inputs", "parts", "until")}
+    ssm.put_parameter(Name=f"{path}/record", Value=json.dumps(older), Type="String", Overwrite=True)
+    assert values, "newer code describes what was right in further parameters"
+    for name in values:
+        ssm.delete_parameter(Name=name)
+
+
 def run(cloud: sides.Cloud, step: str, command: list[str]) -> str:
     sides.measure(cloud, 1, "ours", step, [*command, *SETTINGS])
     return (cloud.folder / f"1-ours-{step}.log").read_text()
@@ -80,6 +94,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moved]:
         run(cloud, "converge", sides.converge())
         values = age_secrets(cloud)
         age_roles_and_bucket(cloud)
+        age_record(cloud)
         known = len(cloud.records())
         with pytest.raises(sides.Failed) as refused:
             run(cloud, "refused", sides.converge())
