@@ -172,6 +172,13 @@ SCOPES = (
     Scope("network", "CreateNetwork", rf"ec2:({EC2_CREATES})", condition=WITH_TAGS),
     Scope("network", "TagNewNetwork", r"ec2:CreateTags", condition=at_creation("ec2", *EC2_CREATES.split("|"))),
     Scope("network", "ChangeNetwork", rf"ec2:(?!{READS}$)\w+", condition=OURS),
+    # AWS makes them with each VPC and gives them no tags; a right can name neither their VPC's tags nor their names.
+    Scope(
+        "network",
+        "CloseDefaults",
+        r"ec2:(RevokeSecurityGroup(Ingress|Egress)|(Create|Replace|Delete)NetworkAclEntry|ReplaceNetworkAclAssociation|DeleteRoute)",
+        condition={"Null": {"aws:ResourceTag/ManagedBy": "true"}},
+    ),
     Scope(
         "network",
         "InterfacesOfMountTargets",
