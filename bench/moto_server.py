@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from moto.applicationautoscaling.exceptions import AWSValidationException
-from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
+from moto.applicationautoscaling.models import ApplicationAutoscalingBackend, FakeApplicationAutoscalingPolicy
 from moto.core.exceptions import JsonRESTError
 from moto.core.utils import camelcase_to_underscores
 from moto.ec2.models.nat_gateways import NatGateway, NatGatewayBackend
@@ -255,6 +255,22 @@ def miss_what_is_gone() -> None:
     backend.delete_scheduled_action = delete_scheduled_action
 
 
+def replace_alarms() -> None:
+    """A scaling policy that is put again has its alarms, and not those of before as well."""
+    backend: Any = ApplicationAutoscalingBackend
+    put = backend.put_scaling_policy
+
+    def put_scaling_policy(self: Any, **named: Any) -> Any:
+        key = {name: named[name] for name in ("service_namespace", "resource_id", "scalable_dimension", "policy_name")}
+        old = self.policies.get(FakeApplicationAutoscalingPolicy.formulate_key(**key))
+        policy = put(self, **named)
+        if old:
+            old.delete_alarms(self.account_id, self.region_name)
+        return policy
+
+    backend.put_scaling_policy = put_scaling_policy
+
+
 def change_private_names() -> None:
     """ModifyVpcEndpoint changes the private names as well."""
     response: Any = EC2VPCs
@@ -462,6 +478,7 @@ def main() -> None:
     free_addresses()
     delete_network_acl_of_vpc()
     change_private_names()
+    replace_alarms()
     miss_what_is_gone()
     moto_data.fill()
     list_load_balancer_attributes()
