@@ -58,7 +58,11 @@ def _remember_instance_settings() -> None:
 
     def init(self: Any, *arguments: Any, **named: Any) -> None:
         make(self, *arguments, **named)
-        learn(self, named)
+        learn(self, {"enable_performance_insights": False, "database_insights_mode": "standard", **named})
+        if not self.option_group_supplied:
+            # AWS's groups are of a major version; moto's of the one that the instance began with.
+            major = self.engine_version.split(".")[0]
+            self.option_group_name = f"default:{self.engine}-{major}"
 
     def updated(self: Any, **named: Any) -> None:
         update(self, **named)

@@ -25,6 +25,7 @@ from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
 from moto.core.exceptions import JsonRESTError
 from moto.core.utils import camelcase_to_underscores
 from moto.ec2.models.nat_gateways import NatGateway, NatGatewayBackend
+from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.vpcs import VPCs as EC2VPCs
 from moto.ecs.exceptions import InvalidParameterException
 from moto.ecs.models import Cluster, EC2ContainerServiceBackend
@@ -160,12 +161,33 @@ def describe_the_newest_active_revision() -> None:
     backend.describe_task_definition = describe_task_definition
 
 
+def list_families_by_status() -> None:
+    """A family is listed as ACTIVE while one of its revisions is."""
+    response: Any = EC2ContainerServiceResponse
+    families = response.list_task_definition_families
+
+    def list_task_definition_families(self: Any) -> Any:
+        answer, status = families(self), self._get_param("status")
+        known = self.ecs_backend.task_definitions
+        if status in ("ACTIVE", "INACTIVE"):
+            active = {
+                name for name, revisions in known.items() if any(r.status == "ACTIVE" for r in revisions.values())
+            }
+            answer.result["families"] = [
+                name for name in answer.result["families"] if (name in active) == (status == "ACTIVE")
+            ]
+        return answer
+
+    response.list_task_definition_families = list_task_definition_families
+
+
 @functools.cache
 def fill_ecs() -> None:
     """Fill the gaps of moto's ECS, once in a process."""
     remember_service_settings()
     create_by_name_once()
     describe_the_newest_active_revision()
+    list_families_by_status()
     list_capacity_providers()
 
 
@@ -179,7 +201,7 @@ def forget_scaling_of_provisioned_clusters() -> None:
 
 
 def free_addresses() -> None:
-    """An address is free again once its NAT gateway is deleted."""
+    """A NAT gateway that is deleted takes its interface with it and frees its address."""
     backend: Any = NatGatewayBackend
     delete = backend.delete_nat_gateway
 
@@ -188,9 +210,24 @@ def free_addresses() -> None:
         for each in gateway.address_set:
             for address in self.address_by_allocation([each["allocationId"]]) if "allocationId" in each else []:
                 address.eni = address.association_id = None
+        self.enis.pop(gateway._eni.id, None)
         return gateway
 
     backend.delete_nat_gateway = delete_nat_gateway
+
+
+def delete_network_acl_of_vpc() -> None:
+    """A VPC's default network ACL goes with it."""
+    backend: Any = VPCBackend
+    delete = backend.delete_vpc
+
+    def delete_vpc(self: Any, vpc_id: str) -> Any:
+        vpc = delete(self, vpc_id)
+        for acl in [each for each in self.network_acls.values() if each.vpc_id == vpc_id]:
+            del self.network_acls[acl.id]
+        return vpc
+
+    backend.delete_vpc = delete_vpc
 
 
 def miss_what_is_gone() -> None:
@@ -304,10 +341,12 @@ class Pending:
 
         def get(thing: Any) -> Any:
             value = getattr(thing, own)
-            if value != ready or time.monotonic() - getattr(thing, since) > times * self.seconds:
-                return value
-            self.told.of = kind.__name__
-            return pending
+            if value == ready and time.monotonic() - getattr(thing, since) <= times * self.seconds:
+                value = pending
+            # moto itself says so in the answer to some creations.
+            if value == pending:
+                self.told.of = kind.__name__
+            return value
 
         def put(thing: Any, value: Any) -> None:
             vars(thing).setdefault(since, time.monotonic())
@@ -421,6 +460,7 @@ def main() -> None:
     moto_s3.fill()
     know_parameter_groups()
     free_addresses()
+    delete_network_acl_of_vpc()
     change_private_names()
     miss_what_is_gone()
     moto_data.fill()

@@ -28,7 +28,10 @@ def tags_of(arn: str) -> dict[str, str] | None:
 
 
 def know_tags() -> None:
-    """Have conditions on a resource's tags see those of every service of a stack."""
+    """Have conditions on tags see those of every service's resources, and those that a request to EC2 or ELB sets."""
+    iam_actions._TAG_MEMBERS = iam_actions._TAG_MEMBERS | {"TagSpecifications"}
+    iam_actions._BOTOCORE_SERVICE_MAP.setdefault("elasticloadbalancing", ["elbv2"])
+    iam_actions._TAG_OPERATIONS.clear()
     known = tagging.resource_tags
 
     def resource_tags(arn: str) -> dict[str, str] | None:
@@ -90,7 +93,7 @@ def know_resources() -> None:
             end = efs_resource(path, body)
         elif service == "elasticloadbalancing":
             end = iam_actions._query_param(query, "ResourceArns.member.1")
-        elif service == "ecs":
+        elif service in ("ecr", "ecs"):
             end = iam_actions._safe_json_field(body, "resourceArn")
         if not end:
             return found

@@ -99,9 +99,12 @@ BESIDES = {
     "ec2:CreateNetworkInterface": ENI,
     "ec2:CreateTags": TAG,
     "ec2:DeleteNetworkInterface": ENI,
+    "ec2:RevokeSecurityGroupIngress": "rules that somebody added are taken back; the module puts the call's name together",
     "ec2:GetSecurityGroupsForVpc": "Elastic Load Balancing asks the caller for it where security groups are set",
     "ec2:ModifyNetworkInterfaceAttribute": ENI,
     "ecr:BatchCheckLayerAvailability": PUSH,
+    "ecr:BatchGetImage": "an image of another repository of this account is copied by the engine",
+    "ecr:GetDownloadUrlForLayer": "an image of another repository of this account is copied by the engine",
     "ecr:CompleteLayerUpload": PUSH,
     "ecr:InitiateLayerUpload": PUSH,
     "ecr:PutImage": PUSH,
@@ -110,6 +113,7 @@ BESIDES = {
     "ecs:TagResource": TAG,
     "elasticfilesystem:TagResource": TAG,
     "elasticloadbalancing:AddTags": TAG,
+    "elasticloadbalancing:DescribeTargetHealth": "playbooks/verify.yml asks which tasks are healthy",
     "iam:CreateServiceLinkedRole": "the first cluster, database, load balancer and file system of an account make one",
     "iam:PassRole": "ECS and the flow log get roles",
     "iam:TagRole": TAG,
@@ -121,6 +125,7 @@ BESIDES = {
     "route53:AssociateVPCWithHostedZone": "an interface endpoint with private names joins AWS's zone to the VPC",
     "secretsmanager:TagResource": TAG,
     "ssm:AddTagsToResource": TAG,
+    "tag:GetResources": "the tags of all parameters of a stack are read in one call",
     "application-autoscaling:TagResource": TAG,
     "cloudwatch:DeleteAlarms": "target tracking makes its alarms in the caller's name",
     "cloudwatch:DescribeAlarms": "target tracking makes its alarms in the caller's name",
@@ -172,6 +177,13 @@ SCOPES = (
     Scope("network", "CreateNetwork", rf"ec2:({EC2_CREATES})", condition=WITH_TAGS),
     Scope("network", "TagNewNetwork", r"ec2:CreateTags", condition=at_creation("ec2", *EC2_CREATES.split("|"))),
     Scope("network", "ChangeNetwork", rf"ec2:(?!{READS}$)\w+", condition=OURS),
+    # AWS makes them with each VPC and gives them no tags; a right can name neither their VPC's tags nor their names.
+    Scope(
+        "network",
+        "CloseDefaults",
+        r"ec2:(RevokeSecurityGroup(Ingress|Egress)|(Create|Replace|Delete)NetworkAclEntry|ReplaceNetworkAclAssociation|DeleteRoute)",
+        condition={"Null": {"aws:ResourceTag/ManagedBy": "true"}},
+    ),
     Scope(
         "network",
         "InterfacesOfMountTargets",
@@ -231,6 +243,7 @@ SCOPES = (
     ),
     Scope("service", "AlarmsOfScaling", r"cloudwatch:\w+", "arn:*:cloudwatch:*:*:alarm:TargetTracking-*", rest=True),
     Scope("storage", "Buckets", r"s3:\w+", ["arn:*:s3:::mlflow-*"]),
+    Scope("storage", "ReadTags", r"tag:GetResources"),
     Scope("storage", "ReadLogGroups", r"logs:DescribeLogGroups"),
     # RDS names the groups that it writes to.
     Scope(

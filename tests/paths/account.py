@@ -319,13 +319,6 @@ class Reader:
             database["TagList"] = self.tags_of_rds(database["DBInstanceArn"])
             ids = [database["DbiResourceId"], database["DBInstanceArn"]]
             address = database.get("Endpoint", {}).get("Address")
-            # AWS always says it, and has a group of its own for each version.
-            database = {"PerformanceInsightsEnabled": False, "DatabaseInsightsMode": "standard"} | database
-            database["OptionGroupMemberships"] = [
-                each["OptionGroupName"]
-                for each in database.get("OptionGroupMemberships", [])
-                if not each["OptionGroupName"].startswith("default:")
-            ]
             database["DBSubnetGroup"] = database.get("DBSubnetGroup", {}).get("DBSubnetGroupName")
             yield Resource(
                 "rds/instance", database["DBInstanceIdentifier"], database, [*ids, *([address] if address else [])]

@@ -51,12 +51,16 @@ def converge(cloud: sides.Cloud, config: Mapping[str, Any], step: str = "converg
 
 def with_certificate(cloud: sides.Cloud, config: Mapping[str, Any]) -> Config:
     """The ARN that a certificate of values.CERTIFICATES has on this emulator, which has none but those of its own."""
-    acm = account.clients(cloud.url, sides.AWS)["acm"]
-    arns = {"": ""}
-    # All of them each time, so that every account has the same; a token, so that it has each once.
-    for number, wanted in enumerate(values.CERTIFICATES):
-        request = {"DomainName": f"certificate-{number}.example.org", "IdempotencyToken": f"certificate{number}"}
-        arns[wanted] = acm.request_certificate(**request)["CertificateArn"]
+    made = cloud.folder / "certificates"
+    if not made.exists():
+        acm = account.clients(cloud.url, sides.AWS)["acm"]
+        arns = {"": ""}
+        # All of them, so that every account has the same.
+        for number, wanted in enumerate(values.CERTIFICATES):
+            answer = acm.request_certificate(DomainName=f"certificate-{number}.example.org")
+            arns[wanted] = answer["CertificateArn"]
+        made.write_text(json.dumps(arns))
+    arns = json.loads(made.read_text())
     return {"mlflow_certificate_arn": arns[config["mlflow_certificate_arn"]]}
 
 

@@ -112,7 +112,7 @@ SETTINGS: dict[str, Walked | Refused | NoProperty] = {
     "mlflow_deletion_protection": Walked(BOOLEAN),
     "mlflow_backup_days": Walked((7, 0, 14)),
     "mlflow_final_snapshot": NoProperty(OF_DESTROY),
-    "mlflow_keep_artifacts": Walked(BOOLEAN),
+    "mlflow_keep_artifacts": Walked((True, False)),
     "mlflow_keep_backups": NoProperty(OF_DESTROY),
     "mlflow_log_retention_days": Walked((30, 7)),
     "mlflow_artifact_noncurrent_days": Walked((30, 7)),

@@ -18,6 +18,7 @@ USES = ("admin", "flask", "database")
 ROLES = [f"{sides.STACK}-{sides.REGION}-{use}" for use in ("execution", "task", "flow-logs")]
 OLDER_BUCKET = f"{sides.STACK}-artifacts-{sides.ACCOUNT}-{sides.REGION}"
 BUCKET = f"mlflow-{sides.STACK}-{sides.ACCOUNT}-{sides.REGION}"
+OLDER_RIGHTS = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}]}
 TRUST = {"Version": "2012-10-17", "Statement": [
     {"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}
 ]}  # fmt: skip
@@ -58,7 +59,7 @@ def age_roles_and_bucket(cloud: sides.Cloud) -> None:
     iam, s3, ssm = client(cloud, "iam"), client(cloud, "s3"), client(cloud, "ssm")
     for role in ROLES:
         iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(TRUST))
-        iam.put_role_policy(RoleName=role, PolicyName="older", PolicyDocument=json.dumps({**TRUST, "Statement": []}))
+        iam.put_role_policy(RoleName=role, PolicyName="older", PolicyDocument=json.dumps(OLDER_RIGHTS))
     where = {"LocationConstraint": sides.REGION}
     s3.create_bucket(Bucket=OLDER_BUCKET, CreateBucketConfiguration=where)
     s3.put_object(Bucket=OLDER_BUCKET, Key="artifacts/1/model", Body=b"model")

@@ -345,6 +345,10 @@ def test_the_server_holds_back_what_takes_its_time_and_the_floor_repeats_the_cal
         assert [one["State"] for one in ec2.describe_nat_gateways()["NatGateways"]] == ["available"]
         logged = waits.parse(cloud.calls())
         assert [call.pending for call in logged] == ["", "", "NatGateway", "NatGateway", ""]
+        elb = boto3.client("elbv2", endpoint_url=cloud.url, **keys)
+        elb.create_load_balancer(Name="x", Subnets=[subnet])
+        logged = waits.parse(cloud.calls())
+        assert logged[-1].pending == "FakeLoadBalancer"
         asked = [one for one in cloud.records() if json.loads(one)["name"].startswith("ec2 Describe")]
         record = tmp_path / "reads"
         record.write_text("\n".join(asked))

@@ -125,3 +125,10 @@ def test_the_deployer_has_the_managed_policies_of_the_folder_and_no_other() -> N
         attached = iam.list_attached_role_policies(RoleName=aws.DEPLOYER)["AttachedPolicies"]
         assert {one["PolicyName"] for one in attached} == {f"{aws.DEPLOYER}-{area}" for area in aws.deployer_policies()}
         assert iam.list_role_policies(RoleName=aws.DEPLOYER)["PolicyNames"] == []
+
+
+def test_the_tags_of_an_ec2_request_are_seen() -> None:
+    ministack_rights.know_tags()
+    tag = {"TagSpecification.1.Tag.1.Key": ["Project"], "TagSpecification.1.Tag.1.Value": ["mlflow"]}
+    context = iam_actions.request_tag_context("ec2", "ec2:CreateVpc", b"", {"Action": ["CreateVpc"], **tag})
+    assert context["aws:requesttag/project"] == "mlflow"
