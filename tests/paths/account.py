@@ -198,9 +198,9 @@ class Reader:
             for target in self.ask("efs", "describe_mount_targets", FileSystemId=system["FileSystemId"])["MountTargets"]
         }
         for nat in self.ask("ec2", "describe_nat_gateways")["NatGateways"]:
+            of_services |= {each.get("NetworkInterfaceId") for each in nat["NatGatewayAddresses"]}
             if nat["State"] in ("deleted", "deleting"):
                 continue
-            of_services |= {each.get("NetworkInterfaceId") for each in nat["NatGatewayAddresses"]}
             nat["Addresses"] = [each.get("AllocationId") for each in nat.pop("NatGatewayAddresses", [])]
             yield Resource("ec2/nat-gateway", named(nat), nat, [nat["NatGatewayId"]])
         for address in self.ask("ec2", "describe_addresses")["Addresses"]:

@@ -186,7 +186,8 @@ def drawn(name: str) -> Callable[[Sequence[Config]], bool]:
 DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         "RDS cannot make a disk smaller",
-        re.compile(r"^rds/instance/bench-1: AllocatedStorage is "),
+        # How fast it is and how far it may grow follow from its size.
+        re.compile(r"^rds/instance/bench-1: (AllocatedStorage|MaxAllocatedStorage|Iops|StorageThroughput) is "),
         lambda path: path[-1]["mlflow_storage"] == "rds" and once_more("mlflow_database_storage_gb")(path),
     ),
     Difference(
@@ -198,6 +199,16 @@ DIFFERENCES: tuple[Difference, ...] = (
         "AWS draws a window once, and one that was set stays when nobody sets one any more",
         re.compile(r"^rds/instance/bench-1: PreferredMaintenanceWindow is "),
         drawn("mlflow_database_maintenance_window"),
+    ),
+    Difference(
+        "a load balancer remembers the bucket of logs that are off, and writes to none",
+        re.compile(r"^elbv2/load-balancer/bench-1: Attributes/access_logs\.s3\.(bucket|prefix) is "),
+        lambda path: not path[-1]["mlflow_access_logs"] and any(config["mlflow_access_logs"] for config in path),
+    ),
+    Difference(
+        "users stay in the database, and their administrator's password and the key of their sessions with them",
+        re.compile(r"^secretsmanager/secret/mlflow/bench-1/(admin|flask): is there, "),
+        lambda path: path[-1]["mlflow_auth"] == "none" and any(config["mlflow_auth"] == "basic" for config in path),
     ),
     Difference(
         "access logs that were written are kept while mlflow_keep_artifacts says so",
