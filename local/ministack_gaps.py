@@ -19,6 +19,7 @@ def fill() -> None:
     _keep_flow_log_details()
     _name_parameters()
     _know_force_ssl()
+    _keep_log_exports()
     _filter_endpoints()
     _know_role_paths()
     ministack_rights.know_resources()
@@ -153,6 +154,47 @@ def _know_force_ssl() -> None:
         return known
 
     rds._default_parameters_for_family = with_force_ssl
+
+
+def _keep_log_exports() -> None:
+    handlers = _handlers(rds, "CreateDBInstance")
+    create, modify, describe = (handlers[f"{verb}DBInstance{'s' * (verb == 'Describe')}"] for verb in
+                                ("Create", "Modify", "Describe"))  # fmt: skip
+
+    def instance_of(params: dict[str, Any]) -> dict[str, Any]:
+        return rds._instances.get(rds._p(params, "DBInstanceIdentifier")) or {}
+
+    def create_db_instance(params: dict[str, Any]) -> Any:
+        answer = create(params)
+        instance_of(params)["EnabledCloudwatchLogsExports"] = rds._parse_member_list(
+            params, "EnableCloudwatchLogsExports"
+        )
+        return answer
+
+    def modify_db_instance(params: dict[str, Any]) -> Any:
+        answer = modify(params)
+        instance, change = instance_of(params), "CloudwatchLogsExportConfiguration"
+        added = rds._parse_member_list(params, f"{change}.EnableLogTypes")
+        gone = rds._parse_member_list(params, f"{change}.DisableLogTypes")
+        before = [name for name in instance.get("EnabledCloudwatchLogsExports", []) if name not in gone]
+        instance["EnabledCloudwatchLogsExports"] = [*dict.fromkeys([*before, *added])]
+        return answer
+
+    def describe_db_instances(params: dict[str, Any]) -> Any:
+        status, headers, body = describe(params)
+        text = body.decode() if isinstance(body, bytes) else body
+
+        def with_exports(match: re.Match[str]) -> str:
+            names = (rds._instances.get(match[1]) or {}).get("EnabledCloudwatchLogsExports", [])
+            members = "".join(f"<member>{name}</member>" for name in names)
+            return f"{match[0]}<EnabledCloudwatchLogsExports>{members}</EnabledCloudwatchLogsExports>"
+
+        text = re.sub(r"<DBInstance>\s*<DBInstanceIdentifier>([\w-]+)</DBInstanceIdentifier>", with_exports, text)
+        return status, headers, text.encode() if isinstance(body, bytes) else text
+
+    handlers["CreateDBInstance"] = create_db_instance
+    handlers["ModifyDBInstance"] = modify_db_instance
+    handlers["DescribeDBInstances"] = describe_db_instances
 
 
 def endpoint_matches(endpoint: dict[str, Any], filters: dict[str, list[str]]) -> bool:

@@ -17,6 +17,11 @@ from types import ModuleType
 from typing import Any
 
 import ansible.module_utils
+
+# Before a test sets up Ansible's loader of collections, which refuses to go on in one that Python has begun to load.
+import ansible_collections.amazon.aws.plugins.module_utils.modules
+import ansible_collections.amazon.aws.plugins.module_utils.policy
+import ansible_collections.amazon.aws.plugins.module_utils.retries  # noqa: F401
 import boto3
 import pytest
 from ansible.module_utils.testing import patch_module_args

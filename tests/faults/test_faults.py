@@ -44,8 +44,7 @@ def test_a_destroy_in_which_every_answer_gets_lost_leaves_nothing(trial: cases.T
     trial.accounts["destroy"] = trial.accounts["nothing"]
 
 
-# Of the kinds of cases.KINDS those that fit into the time of `make test`; `make faults` has all.
-@pytest.mark.parametrize("kind", ["lost"])
+@pytest.mark.parametrize("kind", ["lost", "throttled"])
 def test_a_first_converge_in_which_every_call_meets_the_fault_once(trial: cases.Trial, kind: str) -> None:
     trial.begin("first")
     end = trial.run("first", every(kind))

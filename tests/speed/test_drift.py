@@ -381,7 +381,7 @@ SEEN_SINCE: list[tuple[str, str, Change]] = [
     ("ecs_service", "public addresses", lambda s: s.update(networkConfiguration=s.placed(assignPublicIp="ENABLED"))),
     (
         "ecs_service",
-        "another security group",
+        "another security group of the tasks",
         lambda s: s.update(networkConfiguration=s.placed(securityGroups=[s.group("database")])),
     ),
     ("ecs_service", "another subnet", lambda s: s.update(networkConfiguration=s.placed(subnets=[s.subnet()]))),

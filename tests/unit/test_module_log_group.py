@@ -182,7 +182,10 @@ def test_a_refusal_of_aws_is_one_sentence(run: Run, stubs: dict[str, Callable[..
 
     stubs["CreateLogGroup"] = refuse
     answer = run("log_group", **WANTED)
-    assert answer["msg"] == f"Could not create the log group {NAME}: You may not (AccessDeniedException)."
+    assert answer["msg"] == (
+        f"Could not create the log group {NAME}: You may not (AccessDeniedException); the login lacks CreateLogGroup: "
+        "attach to it the policies in policies/deployer/, which have it."
+    )
 
 
 def test_a_group_is_removed(run: Run, logs: Any) -> None:

@@ -231,4 +231,7 @@ def test_what_aws_refuses_is_one_sentence(run: Run, stubs: dict[str, Callable[..
 
     stubs["CreateSecret"] = refuse
     answer = run("generated_secret", **SECRET)
-    assert answer["msg"] == f"Could not set the secret {NAME}: no (AccessDeniedException)."
+    assert answer["msg"] == (
+        f"Could not set the secret {NAME}: no (AccessDeniedException); the login lacks CreateSecret: "
+        "attach to it the policies in policies/deployer/, which have it."
+    )

@@ -12,6 +12,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ReadTimeoutError
 from moto.ec2.models import ec2_backends
 
+from bench import moto_server
 from tests.own_modules import REGION, Run, client, empty_aws, four_steps, load, runner, tag_list
 
 ACCOUNT, STACK = "123456789012", "team-a"
@@ -32,6 +33,7 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def modules() -> dict[str, ModuleType]:
+    moto_server.free_addresses()
     return {name: load("modules", name) for name in NAMES}
 
 
@@ -338,7 +340,7 @@ def test_an_address_stays_until_its_gateway_is_gone(
     again = run("nat_gateways", **none)
     assert (again["surplus"], again.writes) == (True, [])
     for gateway in ids:
-        backend[gateway].state = "deleted"
+        ec2_backends[ACCOUNT][REGION].delete_nat_gateway(gateway)
     last = run("nat_gateways", **none)
     assert (last["surplus"], last.writes) == (False, ["ReleaseAddress"] * 2)
     assert addresses(ec2) == {}

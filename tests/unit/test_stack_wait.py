@@ -242,8 +242,8 @@ def test_everything_is_awaited_until_it_is_so(
 
 
 def test_a_look_that_fails_ends_it(wait: Wait, plugin: ModuleType) -> None:
-    with pytest.raises(plugin.AnsibleActionFail, match="does not wait for endpoints to be present"):
-        wait({}, what="endpoints")
+    with pytest.raises(plugin.AnsibleActionFail, match="does not wait for interfaces to be present"):
+        wait({}, what="interfaces")
 
 
 @pytest.mark.parametrize(
@@ -292,6 +292,8 @@ def project(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "plugins/modules").mkdir()
     shutil.copy(ROOT / "plugins/modules/stack_wait.py", tmp_path / "plugins/modules")
+    (tmp_path / "plugins/module_utils").mkdir()
+    shutil.copy(ROOT / "plugins/module_utils/mlflow_aws.py", tmp_path / "plugins/module_utils")
     (tmp_path / "plugins/modules/stack_info.py").write_text(STAND_IN)
     (tmp_path / "play.yml").write_text(PLAY)
     (tmp_path / "looks").touch()
