@@ -6,7 +6,7 @@ PYTHON_FINDER := $(shell command -v python3 || command -v python3.13 || command 
 BOOTSTRAP := "$(PYTHON_FINDER)" local/bootstrap.py
 LOCAL := .venv/bin/python -m local
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
-export STORAGE EXPOSURE ENGINE PORT
+export STORAGE EXPOSURE ENGINE PORT UNIT
 # Another project's packages must not get in the way of the pinned ones.
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH
 

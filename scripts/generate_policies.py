@@ -99,7 +99,7 @@ BESIDES = {
     "ec2:CreateNetworkInterface": ENI,
     "ec2:CreateTags": TAG,
     "ec2:DeleteNetworkInterface": ENI,
-    "ec2:RevokeSecurityGroupIngress": "rules that somebody added are taken back; the module puts the call's name together",
+    "ec2:RevokeSecurityGroupIngress": "rules that somebody added are taken back; the module composes the call's name",
     "ec2:GetSecurityGroupsForVpc": "Elastic Load Balancing asks the caller for it where security groups are set",
     "ec2:ModifyNetworkInterfaceAttribute": ENI,
     "ecr:BatchCheckLayerAvailability": PUSH,
