@@ -21,6 +21,7 @@ def fill() -> None:
     _know_force_ssl()
     _keep_log_exports()
     _filter_endpoints()
+    _keep_endpoint_details()
     _know_role_paths()
     ministack_rights.know_resources()
     ministack_rights.know_tags()
@@ -208,6 +209,41 @@ def endpoint_matches(endpoint: dict[str, Any], filters: dict[str, list[str]]) ->
     asked = {name: values for name, values in filters.items() if not name.startswith("tag")}
     mine = all(known.get(name) in values for name, values in asked.items())
     return mine and bool(ec2._resource_matches_tag_filters(endpoint["VpcEndpointId"], filters))
+
+
+def _keep_endpoint_details() -> None:
+    handlers, fields = _handlers(ec2, "CreateVpcEndpoint"), ec2._vpce_fields_xml
+    create, modify = handlers["CreateVpcEndpoint"], handlers["ModifyVpcEndpoint"]
+
+    def keep(endpoint: dict[str, Any], params: dict[str, Any], added: str, gone: str = "") -> None:
+        left = set(ec2._parse_member_list(params, gone)) if gone else set()
+        groups = [*endpoint.get("Groups", []), *ec2._parse_member_list(params, added)]
+        endpoint["Groups"] = [group for group in dict.fromkeys(groups) if group not in left]
+        names = ec2._p(params, "PrivateDnsEnabled") or endpoint.get("PrivateDnsEnabled")
+        endpoint["PrivateDnsEnabled"] = names or str(endpoint["VpcEndpointType"] == "Interface").lower()
+
+    def create_vpc_endpoint(params: dict[str, Any]) -> Any:
+        known = set(ec2._vpc_endpoints)
+        create(params)
+        for name in set(ec2._vpc_endpoints) - known:
+            keep(ec2._vpc_endpoints[name], params, "SecurityGroupId")
+            answer = ec2._vpce_fields_xml(ec2._vpc_endpoints[name], tag="vpcEndpoint")
+        return ec2._xml(200, "CreateVpcEndpointResponse", answer)
+
+    def modify_vpc_endpoint(params: dict[str, Any]) -> Any:
+        endpoint = ec2._vpc_endpoints.get(ec2._p(params, "VpcEndpointId"))
+        if endpoint:
+            keep(endpoint, params, "AddSecurityGroupId", "RemoveSecurityGroupId")
+        return modify(params)
+
+    def vpce_fields_xml(endpoint: dict[str, Any], tag: str = "item") -> str:
+        groups = "".join(f"<item><groupId>{name}</groupId></item>" for name in endpoint.get("Groups", []))
+        more = f"<groupSet>{groups}</groupSet><privateDnsEnabled>{endpoint.get('PrivateDnsEnabled', 'false')}"
+        end = f"</{tag}>"
+        return str(fields(endpoint, tag)).replace(end, f"{more}</privateDnsEnabled>{end}")
+
+    handlers["CreateVpcEndpoint"], handlers["ModifyVpcEndpoint"] = create_vpc_endpoint, modify_vpc_endpoint
+    ec2._vpce_fields_xml = vpce_fields_xml
 
 
 def _filter_endpoints() -> None:

@@ -124,6 +124,8 @@ BESIDES = {
     "rds:CreateDBSnapshot": "RDS asks the caller for it when an instance is deleted with a final snapshot",
     "route53:AssociateVPCWithHostedZone": "an interface endpoint with private names joins AWS's zone to the VPC",
     "secretsmanager:TagResource": TAG,
+    "backup:DeleteRecoveryPoint": "destroy removes the recovery points of the file system where it is asked to",
+    "backup:ListRecoveryPointsByResource": "destroy says how many recovery points of the file system stay",
     "ssm:AddTagsToResource": TAG,
     "tag:GetResources": "the tags of all parameters of a stack are read in one call",
     "application-autoscaling:TagResource": TAG,
@@ -243,6 +245,8 @@ SCOPES = (
     ),
     Scope("service", "AlarmsOfScaling", r"cloudwatch:\w+", "arn:*:cloudwatch:*:*:alarm:TargetTracking-*", rest=True),
     Scope("storage", "Buckets", r"s3:\w+", ["arn:*:s3:::mlflow-*"]),
+    Scope("file_system", "ReadRecoveryPoints", rf"backup:{READS}"),
+    Scope("file_system", "RecoveryPoints", r"backup:\w+", "arn:*:backup:*:*:recovery-point:*", rest=True),
     Scope("storage", "ReadTags", r"tag:GetResources"),
     Scope("storage", "ReadLogGroups", r"logs:DescribeLogGroups"),
     # RDS names the groups that it writes to.
