@@ -188,9 +188,13 @@ def _keep_log_exports() -> None:
         def with_exports(match: re.Match[str]) -> str:
             names = (rds._instances.get(match[1]) or {}).get("EnabledCloudwatchLogsExports", [])
             members = "".join(f"<member>{name}</member>" for name in names)
-            return f"{match[0]}<EnabledCloudwatchLogsExports>{members}</EnabledCloudwatchLogsExports>"
+            empty = "<EnabledCloudwatchLogsExports/>"
+            return match[0].replace(empty, f"{empty[:-2]}>{members}</{empty[1:-2]}>")
 
-        text = re.sub(r"<DBInstance>\s*<DBInstanceIdentifier>([\w-]+)</DBInstanceIdentifier>", with_exports, text)
+        instance = (
+            r"<DBInstance>\s*<DBInstanceIdentifier>([\w-]+)</DBInstanceIdentifier>.*?<EnabledCloudwatchLogsExports/>"
+        )
+        text = re.sub(instance, with_exports, text, flags=re.DOTALL)
         return status, headers, text.encode() if isinstance(body, bytes) else text
 
     handlers["CreateDBInstance"] = create_db_instance

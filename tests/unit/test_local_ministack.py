@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from ministack.services import alb, ec2
@@ -162,3 +163,27 @@ def test_a_listener_has_more_certificates_beside_its_default() -> None:
         assert alb._ACTION_MAP["DescribeListenerCertificates"](missing)[0] == 400
     finally:
         alb.reset()
+
+
+def test_a_database_keeps_which_logs_it_exports() -> None:
+    ministack_gaps._keep_log_exports()
+    handlers = ministack_gaps._handlers(ministack_gaps.rds, "CreateDBInstance")
+    made = {"Engine": "postgres", "DBInstanceClass": "db.t4g.small", "AllocatedStorage": "20", "MasterUsername": "m"}
+    request = {"DBInstanceIdentifier": "logs", "MasterUserPassword": "long-enough-1", **made}
+    change = "CloudwatchLogsExportConfiguration"
+    handlers["CreateDBInstance"](listed(**request, **{"EnableCloudwatchLogsExports.member.1": "postgresql"}))
+    assert exports(handlers) == ["postgresql"]
+    turned = {f"{change}.EnableLogTypes.member.1": "upgrade", f"{change}.DisableLogTypes.member.1": "postgresql"}
+    handlers["ModifyDBInstance"](listed(DBInstanceIdentifier="logs", **turned))
+    assert exports(handlers) == ["upgrade"]
+
+
+def listed(**values: str) -> dict[str, list[str]]:
+    return {name: [value] for name, value in values.items()}
+
+
+def exports(handlers: dict[str, Any]) -> list[str]:
+    body = handlers["DescribeDBInstances"](listed(DBInstanceIdentifier="logs"))[2]
+    text = body.decode() if isinstance(body, bytes) else body
+    [found] = re.findall(r"<EnabledCloudwatchLogsExports>(.*?)</EnabledCloudwatchLogsExports>", text)
+    return re.findall(r"<member>(.*?)</member>", found)
