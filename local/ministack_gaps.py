@@ -25,6 +25,7 @@ def fill() -> None:
     _know_role_paths()
     ministack_rights.know_resources()
     ministack_rights.know_tags()
+    ministack_rights.know_sources()
     _keep_service_settings()
     _know_listener_certificates()
 

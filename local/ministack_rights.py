@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
-from ministack.core import iam_actions
+from ministack.core import iam_actions, iam_evaluator
 from ministack.services import alb, ec2, ecs, efs, rds, tagging
 
 
@@ -100,3 +101,17 @@ def know_resources() -> None:
         return str(end) if str(end).startswith("arn:") else f"arn:aws:{service}:{region}:{account}:{end}"
 
     iam_actions.extract_resource_arn = extract_resource_arn
+
+
+def know_sources() -> None:
+    """Have root, as which the agent stands in for ECS, say for whom it takes a role, as ECS does."""
+    evaluate = iam_evaluator.evaluate_trust_policy
+
+    def evaluate_trust_policy(trust: Any, caller: str, context: Any = None) -> bool:
+        if context is not None and context.principal_type == "Root":
+            account = context.principal_account
+            source = {"aws:sourceaccount": account, "aws:sourcearn": f"arn:aws:ecs:{context.region}:{account}:task/any"}
+            context = dataclasses.replace(context, service_context={**context.service_context, **source})
+        return bool(evaluate(trust, caller, context))
+
+    iam_evaluator.evaluate_trust_policy = evaluate_trust_policy

@@ -132,3 +132,20 @@ def test_the_tags_of_an_ec2_request_are_seen() -> None:
     tag = {"TagSpecification.1.Tag.1.Key": ["Project"], "TagSpecification.1.Tag.1.Value": ["mlflow"]}
     context = iam_actions.request_tag_context("ec2", "ec2:CreateVpc", b"", {"Action": ["CreateVpc"], **tag})
     assert context["aws:requesttag/project"] == "mlflow"
+
+
+@pytest.mark.parametrize(("account", "allowed"), [("000000000000", True), ("111111111111", False)])
+def test_ecs_says_for_whom_it_takes_a_role(account: str, allowed: bool) -> None:
+    ministack_rights.know_sources()
+    condition = {
+        "StringEquals": {"aws:SourceAccount": account},
+        "ArnLike": {"aws:SourceArn": f"arn:aws:ecs:{REGION}:{account}:*"},
+    }
+    principal = {"Service": "ecs-tasks.amazonaws.com"}
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole", "Condition": condition}
+    context = iam_evaluator.EvalContext(
+        principal_arn=f"arn:aws:iam::{ACCOUNT}:root", principal_type="Root", principal_account=ACCOUNT,
+        action="sts:AssumeRole", resource_arn="*", region=REGION,
+    )  # fmt: skip
+    found = iam_evaluator.evaluate_trust_policy({"Statement": [statement]}, context.principal_arn, context)
+    assert found is allowed
