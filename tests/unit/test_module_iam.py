@@ -252,4 +252,7 @@ def test_what_aws_refuses_is_one_sentence(run: Run, stubs: dict[str, Callable[..
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "CreateRole")
 
     stubs["CreateRole"] = refuse
-    assert run("iam_service_role", **ROLE)["msg"] == f"Could not set the role {NAME}: no (AccessDenied)."
+    assert run("iam_service_role", **ROLE)["msg"] == (
+        f"Could not set the role {NAME}: no (AccessDenied); the login lacks CreateRole: "
+        "attach to it the policies in policies/deployer/, which have it."
+    )
