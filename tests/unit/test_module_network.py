@@ -261,8 +261,8 @@ def test_a_refusal_of_a_route_is_one_sentence(run: Run, vpc: str, stubs: dict[st
     stubs["CreateRoute"] = create_route
     answer = run("vpc_route_tables", vpc_id=vpc, tables=[{"name": "t", "routes": {ANYWHERE: "nat-1"}}])
     assert answer["msg"] == (
-        f"Could not route {ANYWHERE} of t to nat-1: Too many (RouteLimitExceeded); raise the quota Routes per route table "
-        "(L-93826ACB) in the Service Quotas console, or remove what uses it up, and repeat the run."
+        f"Could not route {ANYWHERE} of t to nat-1: Too many (RouteLimitExceeded); raise the quota Routes per route "
+        "table (L-93826ACB) in the Service Quotas console, or remove what uses it up, and repeat the run."
     )
 
 
@@ -414,8 +414,8 @@ def test_rules_that_somebody_else_has_just_set_are_no_error(
     assert run("vpc_security_group", **group)["changed"] is True
     stubs["AuthorizeSecurityGroupIngress"] = raising("RulesPerSecurityGroupLimitExceeded")
     assert run("vpc_security_group", **group)["msg"] == (
-        "Could not set the ingress rules of the security group team-a-service: No (RulesPerSecurityGroupLimitExceeded); "
-        "raise the quota Inbound or outbound rules per security group (L-0EA8095F) in the Service Quotas console, or "
+        "Could not set the ingress rules of the security group team-a-service: No (RulesPerSecurityGroupLimitExceeded)"
+        "; raise the quota Inbound or outbound rules per security group (L-0EA8095F) in the Service Quotas console, or "
         "remove what uses it up, and repeat the run."
     )
 
