@@ -111,7 +111,7 @@ def test_the_whole_way(clone: Path) -> None:
     assert env["MLFLOW_TRACKING_USERNAME"] in user
     secrets = client(env, "secretsmanager")
     for name in ("admin", "database", "flask"):
-        text = secrets.get_secret_value(SecretId=f"local-rds-internal/{name}")["SecretString"]
+        text = secrets.get_secret_value(SecretId=f"mlflow/local-rds-internal/{name}")["SecretString"]
         value = json.loads(text)["password"] if text.startswith("{") else text
         assert len(value) >= 32
         assert value not in output, f"the secret {name} is in the output"
