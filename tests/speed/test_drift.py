@@ -750,10 +750,12 @@ def test_every_change_by_hand_is_seen_and_repaired_or_fails_the_run(stack: Stack
     # Not recorded as right, it fails the plan and the next run as well, which has nothing else to say.
     planned, plan = stack.attempt("--check", "-e", "mlflow_fail_on_changes=true")
     assert (planned, "this would change" in plan) == (False, False)
-    assert {line for line in left if plain(line) not in plain(plan)} == set()
+    # What was recorded meanwhile of a part of the resource, a state that AWS changes, leaves the rest to be named.
+    what = {plain(line.split(": was ")[0]) for line in left}
+    assert {each for each in what if each not in plain(plan)} == set()
     assert not stack.attempt()[0]
     output = stack.converge("-e", "mlflow_accept_drift=true")
-    assert {line for line in left if plain(line) not in plain(output.split("Recorded as right")[-1])} == set()
+    assert {each for each in what if each not in plain(output.split("Recorded as right")[-1])} == set()
     assert "Nothing differs" in stack.converge()
     assert "changed=0 " in stack.converge("-e", "mlflow_full_run=true")
 
