@@ -181,8 +181,9 @@ def test_the_container_is_as_the_task_definition_says(stack: Stack) -> None:
 
     # Read-only, uid 10001, within its limits; nothing of it answers another machine.
     assert task["HostConfig"]["ReadonlyRootfs"] is True
-    assert task["HostConfig"]["NanoCpus"] == spec["cpu"] * 10**9 // 1024
-    assert task["HostConfig"]["Memory"] == spec["memory"] << 20
+    # The limits are the task's; the one container in it has none of its own.
+    assert task["HostConfig"]["NanoCpus"] == int(definition["taskDefinition"]["cpu"]) * 10**9 // 1024
+    assert task["HostConfig"]["Memory"] == int(definition["taskDefinition"]["memory"]) << 20
     shell = ["exec", task["Id"], "sh", "-c"]
     assert stack.engine.run(*shell, "id -u; touch /opt/mlflow/x /x 2>/dev/null || echo refused; touch /tmp/x") == (
         "10001\nrefused"
