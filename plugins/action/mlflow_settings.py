@@ -1,7 +1,8 @@
 """Action plugin of role preflight: the settings of a host, this machine and the AWS login, checked in one task.
 
 The rules about settings are in plugins/module_utils/mlflow_settings.py. Here is what needs Ansible, the machine or AWS.
-The only call to AWS is one sts:GetCallerIdentity, and only when everything else is right.
+The only call to AWS is one sts:GetCallerIdentity, and only when everything else is right. Where the settings name no
+account, the stack's output in SSM is read as well, to say whether it was deployed there before.
 """
 
 from __future__ import annotations
@@ -275,10 +276,24 @@ def identify(region: str) -> tuple[dict[str, str], list[Problem]]:
     try:
         client: Any = botocore.session.Session().create_client("sts", region_name=region, config=config)
         answer = client.get_caller_identity()
-        return {"account_id": answer["Account"], "partition": answer["Arn"].split(":")[1]}, []
+        return {"account_id": str(answer["Account"]), "partition": str(answer["Arn"]).split(":")[1]}, []
     # Whatever a credential source, a proxy or an emulator throws, the operator gets a sentence.
     except Exception as error:
         return {}, [explain(error, region)]
+
+
+def deployed_before(stack: str, region: str) -> bool | None:
+    """Whether the stack has published its outputs in the account of the login; None when that cannot be read."""
+    import botocore.config
+    import botocore.session
+
+    config = botocore.config.Config(connect_timeout=CONNECT_SECONDS, read_timeout=20, retries={"total_max_attempts": 2})
+    try:
+        client: Any = botocore.session.Session().create_client("ssm", region_name=region, config=config)
+        return bool(client.get_parameters(Names=[f"/mlflow/{stack}/tracking_url"])["Parameters"])
+    # The answer is only said, so the run goes on without it.
+    except Exception:
+        return None
 
 
 def explain(error: Exception, region: str) -> Problem:
@@ -382,8 +397,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if problems:
             return {}, problems, []
         identity, problems = identify(region)
+        problems = problems or rules.identity_problems(settings, identity)
         if problems:
             return {}, problems, []
+        if not settings["mlflow_account_id"]:
+            stack = str(settings["mlflow_stack_name"])
+            before = deployed_before(stack, region)
+            Display().display(rules.account_line(stack, region, identity["account_id"], before))
         return rules.derive(settings) | identity, [], rules.warnings(settings)
 
     def _given(self, variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:

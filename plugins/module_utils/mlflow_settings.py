@@ -223,6 +223,8 @@ def to_list(value: Any) -> list[str]:
             value = json.loads(text) if text.startswith("[") else re.split(r"[,\s]+", text.strip(","))
         except ValueError:
             value = None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError("it is a number, and it has to be text", "write it in quotes")
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ValueError("it is not a list of texts", "write a YAML list, or the items with commas between them")
     return [str(item).strip() for item in value]
@@ -349,6 +351,13 @@ def rule_ranges(settings: Settings) -> Iterator[Problem]:
 def rule_region(settings: Settings) -> Iterator[Problem]:
     if not settings["mlflow_region"]:
         yield Problem("mlflow_region", None, "and neither AWS_REGION nor the AWS profile has one", "set mlflow_region")
+
+
+def rule_account(settings: Settings) -> Iterator[Problem]:
+    for account in settings["mlflow_account_id"]:
+        if not re.fullmatch("[0-9]{12}", account):
+            remedy = 'write 12 digits in quotes, such as "123456789012"'
+            yield Problem("mlflow_account_id", account, "it is not the number of an AWS account", remedy)
 
 
 def rule_stack_name(settings: Settings) -> Iterator[Problem]:
@@ -700,6 +709,7 @@ RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     rule_patterns,
     rule_ranges,
     rule_region,
+    rule_account,
     rule_stack_name,
     rule_image,
     rule_image_copy,
@@ -796,6 +806,39 @@ def derive(settings: Settings) -> dict[str, Any]:
     # An internal load balancer is out of reach from most places that deploy.
     fact["verify"] = fact["exposure"] == "public" if fact["verify"] is None else fact["verify"]
     return fact
+
+
+def identity_problems(settings: Settings, identity: Mapping[str, str]) -> list[Problem]:
+    """What does not belong to the account that the AWS login is for.
+
+    Args:
+        settings: values without a problem.
+        identity: {account_id, partition} of the login.
+    """
+    accounts, account = settings["mlflow_account_id"], identity["account_id"]
+    if accounts and account not in accounts:
+        reason = f"the AWS login is for account {account}"
+        remedy = "log in to the right account (AWS_PROFILE), or choose the inventory of this one"
+        return [Problem("mlflow_account_id", ", ".join(accounts), reason, remedy)]
+    return []
+
+
+def account_line(stack: str, region: str, account: str, last_run: bool | None) -> str:
+    """What a run says first where the settings name no account.
+
+    Args:
+        stack: name of the stack.
+        region: its region.
+        account: the account that the AWS login is for.
+        last_run: whether the stack has been deployed there; None when the login may not read that.
+    """
+    known = {
+        None: "",
+        True: ", where it was deployed before",
+        False: ", where it was never deployed: a deployment makes a new one",
+    }[last_run]
+    advice = f'To have another refused, set mlflow_account_id: "{account}".'
+    return f"{stack} is in account {account}, {region}{known}. {advice}"
 
 
 def warnings(settings: Settings) -> list[str]:

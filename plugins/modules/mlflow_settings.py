@@ -8,7 +8,8 @@ short_description: Check and type the settings of a stack
 description:
   - Reads every C(mlflow_*) variable of the host, checks it against role preflight's argument spec and the rules between
     variables, checks this machine and the AWS login, and returns the typed settings.
-  - Runs on the controller. Its only call to AWS is one sts:GetCallerIdentity.
+  - Runs on the controller. Its only call to AWS is one sts:GetCallerIdentity. Where no C(mlflow_account_id) is set, one
+    ssm:GetParameters follows, to say whether the stack was deployed in that account before.
 options: {}
 author: The MLflow on Fargate team
 """

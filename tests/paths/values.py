@@ -65,6 +65,7 @@ SETTINGS: dict[str, Walked | Refused | NoProperty] = {
     "mlflow_stack_name": NoProperty(ANOTHER_STACK),
     "mlflow_environment": Walked(("dev", "prod")),
     "mlflow_region": NoProperty(ANOTHER_STACK),
+    "mlflow_account_id": NoProperty("it is compared with the AWS login, and changes nothing"),
     "mlflow_storage": Refused(("rds", "efs"), "the data would stay behind",
                               {"mlflow_capacity_min": 1, "mlflow_capacity_max": 1}),
     "mlflow_exposure": Refused(("internal", "public"), "AWS makes a load balancer for one of the two",

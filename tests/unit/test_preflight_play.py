@@ -42,14 +42,22 @@ PLAY = [
 
 
 class Sts(BaseHTTPRequestHandler):
+    """STS, and an SSM in which stack `older` has published its outputs."""
+
     calls: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
         key = re.findall(r"Credential=(\w+)/", self.headers["Authorization"])[0]
-        Sts.calls.append(key)
-        body = (IDENTITY if key == "GOOD" else EXPIRED).encode()
-        self.send_response(200 if key == "GOOD" else 403)
+        Sts.calls.append(self.headers.get("X-Amz-Target", key))
+        body, code = (IDENTITY, 200) if key == "GOOD" else (EXPIRED, 403)
+        if "X-Amz-Target" in self.headers:
+            found = [{"Name": name} for name in json.loads(asked)["Names"] if "/older/" in name]
+            body, code = json.dumps({"Parameters": found}), 400 if "/forbidden/" in asked else 200
+        self._answer(body.encode(), code)
+
+    def _answer(self, body: bytes, code: int) -> None:
+        self.send_response(code)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -71,7 +79,12 @@ def sts() -> Iterator[tuple[str, list[str]]]:
 def play(folder: Path, hosts: dict[str, dict[str, Any]], *options: str, **environment: str) -> tuple[int, str]:
     """Exit code and output of a run with these hosts; `environment` is all that it knows of AWS."""
     common = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    sound = {"mlflow_stack_name": "{{ inventory_hostname }}", "mlflow_region": "eu-west-1", "mlflow_image": IMAGE}
+    sound = {
+        "mlflow_stack_name": "{{ inventory_hostname }}",
+        "mlflow_account_id": "123456789012",
+        "mlflow_region": "eu-west-1",
+        "mlflow_image": IMAGE,
+    }
     inventory = {"mlflow": {"vars": common, "hosts": {name: sound | values for name, values in hosts.items()}}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
     (folder / "play.yml").write_text(yaml.safe_dump(PLAY))
@@ -199,6 +212,29 @@ def test_bad_hosts_never_reach_aws(sts: tuple[str, list[str]], tmp_path: Path) -
         "- AWS_REGION is eu-west-1: mlflow_region is us-east-1; ",
     ):
         assert line in output, output
+
+
+def test_a_login_for_another_account_is_refused_before_any_other_call(
+    sts: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    url, calls = sts
+    hosts = {"elsewhere": {"endpoint": url, "mlflow_account_id": "210987654321"}}
+    code, output = play(tmp_path, hosts, AWS_SECRET_ACCESS_KEY="hunter2")
+    assert code == 2 and calls == ["GOOD"] and facts(output) == {}
+    assert "- mlflow_account_id is 210987654321: the AWS login is for account 123456789012; log in to " in output
+
+
+def test_a_run_begins_with_the_account_where_none_is_named(sts: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, calls = sts
+    hosts = {name: {"endpoint": url, "mlflow_account_id": ""} for name in ("older", "newer", "forbidden")}
+    code, output = play(tmp_path, hosts, AWS_SECRET_ACCESS_KEY="hunter2")
+    assert code == 0, output
+    assert sorted(calls) == ["AmazonSSM.GetParameters"] * 3 + ["GOOD"] * 3
+    account = "is in account 123456789012, eu-west-1"
+    advice = ' To have another refused, set mlflow_account_id: "123456789012".'
+    assert f"older {account}, where it was deployed before.{advice}" in output
+    assert f"newer {account}, where it was never deployed: a deployment makes a new one.{advice}" in output
+    assert f"forbidden {account}.{advice}" in output
 
 
 def test_no_and_expired_credentials(sts: tuple[str, list[str]], tmp_path: Path) -> None:

@@ -103,6 +103,12 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"environment": "pre prod"}, "mlflow_environment", "pre prod", "dev or prod"),
     ({"region": "eu-west"}, "mlflow_region", "eu-west", "such as eu-west-1"),
     ({"region": "eu-west-1a"}, "mlflow_region", "eu-west-1a", "such as eu-west-1"),
+    # account
+    ({"account_id": "12345678901"}, "mlflow_account_id", "12345678901", "12 digits in quotes"),
+    ({"account_id": "1234-5678-9012"}, "mlflow_account_id", "1234-5678-9012", "12 digits in quotes"),
+    ({"account_id": "\u0661" * 12}, "mlflow_account_id", "\u0661" * 12, "12 digits in quotes"),
+    ({"account_id": 123456789012}, "mlflow_account_id", "123456789012", "write it in quotes"),
+    ({"account_id": ["123456789012", "prod"]}, "mlflow_account_id", "prod", "12 digits in quotes"),
     # image
     ({"image": "built"}, "mlflow_image", "built", "use build, or give <name>@sha256:"),
     ({"image": "build", "image_copy": "yes"}, "mlflow_image_copy", "true", "remove it"),
@@ -276,6 +282,21 @@ def test_vaulted_value_is_not_shown() -> None:
 def test_long_values_are_cut() -> None:
     _, problems = settle(domain="x" * 5000)
     assert len(str(problems[0])) < 400
+
+
+IDENTITY = {"account_id": "123456789012", "partition": "aws"}
+
+
+@pytest.mark.parametrize("accounts", ["", "123456789012", ["000000000001", "123456789012"], "1" * 12 + ",123456789012"])
+def test_the_login_may_be_for_a_named_account(accounts: str | list[str]) -> None:
+    settings, problems = settle(account_id=accounts)
+    assert problems == [] == rules.identity_problems(settings, IDENTITY)
+
+
+@pytest.mark.parametrize("accounts", ["210987654321", ["000000000001", "210987654321"]])
+def test_the_login_for_another_account_is_refused(accounts: str | list[str]) -> None:
+    [problem] = rules.identity_problems(settle(account_id=accounts)[0], IDENTITY)
+    assert "210987654321: the AWS login is for account 123456789012; log in to the right account" in str(problem)
 
 
 # --- good input -----------------------------------------------------------------------------------------------------
