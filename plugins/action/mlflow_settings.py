@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 from plugins.module_utils import mlflow_settings as rules  # noqa: E402
 from plugins.module_utils.mlflow_settings import Problem  # noqa: E402
+from plugins.plugin_utils import outside  # noqa: E402
 
 SPEC = ROOT / "roles" / "preflight" / "meta" / "argument_specs.yml"
 ANSIBLE_FROM, ANSIBLE_BELOW = (2, 19), (2, 22)
@@ -118,6 +119,13 @@ def disk_problems(outputs: Path = ROOT / "outputs") -> Iterator[Problem]:
         if free < FREE_BYTES:
             reason = f"only {free // 1024**2} MB are free there"
             yield Problem("disk space", str(place), reason, f"free at least {FREE_BYTES // 1024**2} MB")
+
+
+def connection_problems(connection: str | None) -> Iterator[Problem]:
+    """Whether modules run on this machine, where the AWS login is."""
+    if connection not in (None, "", "local"):
+        reason = "modules have to run on this machine, with its AWS login"
+        yield Problem("ansible_connection", connection, reason, "remove it, the repository sets it to local")
 
 
 def ca_bundle_problems(place: str) -> Iterator[Problem]:
@@ -375,8 +383,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems += [problem for problem in wrong if problem.variable not in unread]
         region = str(settings.get("mlflow_region", ""))
         problems += [
+            *self._from_outside(variables, shell),
             *ansible_problems(),
-            *interpreter_problems(self._interpreter(variables)),
+            *interpreter_problems(self._text(variables, "ansible_python_interpreter")),
+            *connection_problems(self._text(variables, "ansible_connection")),
             *disk_problems(),
             *ca_bundle_problems(str(settings.get("mlflow_image_ca_bundle", ""))),
             *region_problems(region, shell),
@@ -423,8 +433,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 problems.append(Problem(str(name), "unreadable", reason, "correct the template or the vault password"))
         return given, problems
 
-    def _interpreter(self, variables: Mapping[str, Any]) -> str | None:
+    def _from_outside(self, variables: Mapping[str, Any], shell: Mapping[str, str]) -> list[Problem]:
+        """What an inventory or -e sets although only the wiring and the roles may."""
+        playbook_dir = str(variables["playbook_dir"])
+        given = outside.given_to(variables["hostvars"], str(variables["inventory_hostname"]), playbook_dir)
+        spec = load_spec()
+        allowed = outside.allowed(given, spec, ROOT, shell.get(outside.SWITCH))
+        if allowed:
+            Display().warning(outside.loud(allowed))
+        return list(outside.problems(given, spec, ROOT, allowed))
+
+    def _text(self, variables: Mapping[str, Any], name: str) -> str | None:
         try:
-            return str(self._templar.template(variables.get("ansible_python_interpreter")) or "")
+            return str(self._templar.template(variables.get(name)) or "")
         except AnsibleError:
             return None

@@ -7,8 +7,8 @@ name: refuse_empty
 type: notification
 short_description: Refuse a run that would end well without having done anything
 description:
-  - Ansible ends with exit status 0 where an inventory has no host of ours, a tag or a task is not there, or a limit leaves
-    nothing. A job with a wrong path would pass for ever, so such a run ends with one sentence and exit status 1.
+  - Ansible ends with exit status 0 where an inventory has no host of ours, a tag or a task is not there, or a limit
+    leaves nothing. A job with a wrong path would pass for ever, so such a run ends with one sentence and status 1.
   - Refuses a run without this repository's C(ansible.cfg) as well, whose plugins and switches it needs.
 """
 
@@ -32,9 +32,10 @@ SPECIAL_TAGS = {"all", "tagged", "untagged", "always"}
 def config_refusals(action_paths: Iterable[str], used: str | None, root: Path = ROOT) -> Iterator[str]:
     """The sentence on a run without the repository's ansible.cfg, which is `used` in its place."""
     if str(root / "plugins" / "action") not in {str(Path(path).resolve()) for path in action_paths}:
+        needed = root / "ansible.cfg"
         yield (
-            f"ansible.cfg is {used or 'not read'}, and these playbooks need {root / 'ansible.cfg'}: run them in {root}, "
-            f"or set ANSIBLE_CONFIG={root / 'ansible.cfg'}."
+            f"ansible.cfg is {used or 'not read'}, and these playbooks need {needed}: run them in {root}, or set "
+            f"ANSIBLE_CONFIG={needed}."
         )
 
 

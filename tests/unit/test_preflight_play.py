@@ -237,6 +237,44 @@ def test_a_run_begins_with_the_account_where_none_is_named(sts: tuple[str, list[
     assert f"forbidden {account}.{advice}" in output
 
 
+def test_only_settings_come_from_outside(sts: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, calls = sts
+    hosts = {
+        "door": {"endpoint": url, "alb_scheme": "internet-facing", "alb_deletion_protection": False},
+        "far": {"endpoint": url, "ansible_connection": "ssh"},
+        "sound": {"endpoint": url, "team_networks": ["10.0.0.0/8"]},
+    }
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars" / "door.yml").write_text("mlfow_region: hunter2\n")
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars" / "mlflow.yml").write_text("ecs_service_auth: none\n")
+    code, output = play(tmp_path, hosts, "-e", "preflight_refuse=false", AWS_SECRET_ACCESS_KEY="hunter2")
+    assert code == 2 and calls == [] and "hunter2" not in output
+    follows = "and follows from the settings"
+    for line in (
+        f"- alb_scheme is set by host door: it is role alb's, {follows}; set mlflow_exposure in its place.",
+        f"- alb_deletion_protection is set by host door: it is role alb's, {follows}; set mlflow_deletion_prot",
+        "- mlfow_region is set by host door: there is no such setting; did you mean mlflow_region.",
+        f"- ecs_service_auth is set by group mlflow: it is role ecs_service's, {follows}; set mlflow_auth in its pl",
+        "- ansible_connection is ssh: modules have to run on this machine, with its AWS login; remove it, ",
+        f"- preflight_refuse is set by -e: it is role preflight's, {follows}; remove it.",
+        "sound cannot be deployed, 2 things to change:",
+    ):
+        assert line in output, output
+
+
+def test_a_test_may_give_a_roles_input_and_the_run_says_so(sts: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, _ = sts
+    given = ("-e", "preflight_refuse=false")
+    code, output = play(
+        tmp_path, {"sound": {"endpoint": url}}, *given, AWS_SECRET_ACCESS_KEY="hunter2", MLFLOW_TEST_INPUTS="1"
+    )
+    assert code == 0, output
+    assert (
+        "[WARNING]: MLFLOW_TEST_INPUTS=1, so -e goes past every check of the settings with preflight_refuse." in output
+    )
+
+
 def test_no_and_expired_credentials(sts: tuple[str, list[str]], tmp_path: Path) -> None:
     url, calls = sts
     hosts = {"expired": {"endpoint": url, "key": "OLD"}, "none": {"endpoint": url, "key": ""}}
