@@ -37,7 +37,7 @@ from moto.rds.exceptions import DBParameterGroupNotFoundError
 from moto.rds.models import DBCluster, DBInstance, DBParameterGroup, RDSBackend
 from werkzeug.serving import run_simple
 
-from bench import faults, moto_data, moto_ec2, moto_s3
+from bench import faults, moto_data, moto_ec2, moto_offer, moto_s3
 from local import moto_server
 
 # What moto's ECS services forget, and what they have when nobody has said; forgotten, it is drift for ever.
@@ -481,6 +481,8 @@ def main() -> None:
     replace_alarms()
     miss_what_is_gone()
     moto_data.fill()
+    moto_offer.fill()
+    moto_offer.raise_quotas()
     list_load_balancer_attributes()
     pending = None
     if chosen.pending is not None:

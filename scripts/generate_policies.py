@@ -34,6 +34,7 @@ PREFIXES = {
     "application-autoscaling": "application-autoscaling",
     "cloudwatch": "cloudwatch",
     "ec2": "ec2",
+    "acm": "acm",
     "ecr": "ecr",
     "ecs": "ecs",
     "efs": "elasticfilesystem",
@@ -45,6 +46,7 @@ PREFIXES = {
     "s3": "s3",
     "secretsmanager": "secretsmanager",
     "ssm": "ssm",
+    "service-quotas": "servicequotas",
     "sts": "sts",
 }
 # Operations whose right has another name, or that need several.
@@ -217,6 +219,9 @@ SCOPES = (
     Scope(
         "load_balancer", "ChangeLoadBalancer", rf"elasticloadbalancing:(?!({READS}|{LB_CREATES})$)\w+", condition=OURS
     ),
+    # AWS knows no resource for a quota.
+    Scope("load_balancer", "FindCertificate", r"acm:DescribeCertificate", "arn:*:acm:*:*:certificate/*"),
+    Scope("network", "ReadQuotas", r"servicequotas:GetServiceQuota"),
     Scope("service", "ReadService", rf"ecs:{READS}|application-autoscaling:{READS}|cloudwatch:{READS}"),
     Scope("service", "CreateService", r"ecs:(CreateCluster|CreateService|RegisterTaskDefinition)", condition=WITH_TAGS),
     Scope(

@@ -7,7 +7,9 @@ account, the stack's output in SSM is read as well, to say whether it was deploy
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -38,8 +40,13 @@ from plugins.plugin_utils import outside  # noqa: E402
 SPEC = ROOT / "roles" / "preflight" / "meta" / "argument_specs.yml"
 ANSIBLE_FROM, ANSIBLE_BELOW = (2, 19), (2, 22)
 PYTHON_FROM = (3, 11)
+# More than any bundle has.
+BUNDLE_BYTES = 16 * 1024 * 1024
 FREE_BYTES = 50 * 1024 * 1024
 CONNECT_SECONDS = 5
+WORD = re.compile(r"[A-Za-z_]\w*")
+# Variables in which all others are.
+MAGIC = ("hostvars", "vars")
 HOW_TO_LOG_IN = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a machine with a role"
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 REFUSED = (
@@ -133,8 +140,13 @@ def ca_bundle_problems(place: str) -> Iterator[Problem]:
     if not place.startswith(("/", "~")):
         return
     try:
-        certified = b"-----BEGIN CERTIFICATE-----" in Path(place).expanduser().read_bytes()
-    except (OSError, RuntimeError) as error:
+        file = Path(place).expanduser()
+        # A device has no end.
+        if file.exists() and not file.is_file():
+            raise OSError(errno.EINVAL, "it is no file")
+        with file.open("rb") as opened:
+            certified = b"-----BEGIN CERTIFICATE-----" in opened.read(BUNDLE_BYTES)
+    except (OSError, RuntimeError, ValueError) as error:
         reason = f"it cannot be read ({getattr(error, 'strerror', error)})"
         yield Problem("mlflow_image_ca_bundle", place, reason, "give the full path of a PEM file or an https URL")
         return
@@ -344,8 +356,27 @@ def plain(value: Any) -> Any:
 
 
 def is_vaulted(value: Any) -> bool:
+    """Whether a value came out of a vault, or anything within it."""
+    if isinstance(value, Mapping):
+        return any(is_vaulted(part) for pair in value.items() for part in pair)
+    if isinstance(value, (list, tuple)):
+        return any(is_vaulted(item) for item in value)
     helper = getattr(vault, "VaultHelper", None)
     return bool(helper and helper.get_ciphertext(value, with_tags=False))
+
+
+def mentions_vaulted(value: Any, variables: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> bool:
+    """Whether a value is vaulted, or a template of one, by way of whichever other variables.
+
+    A text that a template puts together has lost the mark of its parts.
+    """
+    if is_vaulted(value):
+        return True
+    words = {
+        word for text in rules.leaves(value) if "{{" in text or "{%" in text or seen for word in WORD.findall(text)
+    }
+    new = frozenset(word for word in words - seen if word in variables and word not in MAGIC)
+    return any(mentions_vaulted(variables[word], variables, seen | new) for word in new)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -426,7 +457,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             try:
                 raw = self._templar.template(variables[name])
                 value = plain(raw)
-                given[str(name)] = rules.Hidden(value) if is_vaulted(variables[name]) or is_vaulted(raw) else value
+                secret = is_vaulted(raw) or mentions_vaulted(variables[name], variables)
+                given[str(name)] = rules.Hidden(value) if secret else value
             except AnsibleError as error:
                 reason = " ".join(str(error).split())
                 given[str(name)] = None

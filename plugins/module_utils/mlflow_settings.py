@@ -41,6 +41,8 @@ FARGATE: dict[int, tuple[int, ...]] = {
 # What mlflow_image is where the image is built from docker/.
 BUILD = "build"
 
+VPC_SHORTEST, VPC_LONGEST = 16, 28
+VPC_EXAMPLE = "10.42.0.0/16"
 SUBNET_KINDS = ("public", "private", "database")
 # A sixteenth of the VPC each, so ten of sixteen stay free for what comes later.
 SUBNET_BITS = 4
@@ -63,8 +65,19 @@ STORAGE_MOST_GB = 65536
 WINDOW_MINUTES = 30
 DAY_MINUTES = 24 * 60
 
-OWN_TAGS = ("Stack", "Project", "ManagedBy", "Environment", "Name")
-TAGS_MOST = 50 - len(OWN_TAGS)
+# Those of every resource, of a subnet and of the service.
+OWN_TAGS = ("Stack", "Project", "ManagedBy", "Environment", "Name", "Tier", "Autoscaled")
+# No resource has both of the last two.
+TAGS_MOST = 50 - len(OWN_TAGS) + 1
+
+# What AWS keeps for itself: names as a whole, and their beginnings.
+RESERVED_NAMES = ("default",)
+RESERVED_BEGINNINGS = ("internal-", "sg-")
+# What no VPC can have: this network, loopback, link-local, multicast and what is reserved.
+RESERVED_NETWORKS = [
+    ipaddress.IPv4Network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+]
+NETWORK_LISTS = ("mlflow_allowed_cidrs", *(f"mlflow_{kind}_subnet_cidrs" for kind in SUBNET_KINDS))
 
 _HOST = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d"
@@ -115,9 +128,9 @@ PATTERNS = {
 
 # Variable: (least, most, why these).
 RANGES = {
-    "mlflow_workers": (1, 64, "a server needs at least one process"),
-    "mlflow_capacity_min": (1, 100, "a stack runs at least one task"),
-    "mlflow_capacity_max": (1, 100, "a stack runs at least one task"),
+    "mlflow_workers": (1, 64, "a task runs so many processes"),
+    "mlflow_capacity_min": (1, 100, "a stack runs so many tasks"),
+    "mlflow_capacity_max": (1, 100, "a stack runs so many tasks"),
     "mlflow_capacity_cpu_target": (10, 90, "it is a percentage with room to react"),
     "mlflow_database_storage_gb": (20, STORAGE_MOST_GB, "RDS takes no other"),
     "mlflow_database_storage_max_gb": (0, STORAGE_MOST_GB, "RDS takes no other"),
@@ -127,6 +140,9 @@ RANGES = {
     "mlflow_artifact_noncurrent_days": (1, 36500, "S3 takes whole days"),
     "mlflow_access_log_days": (1, 36500, "S3 takes whole days"),
 }
+
+# Names of what somebody takes for a setting that holds a secret.
+SECRET = re.compile(r"passw|secret|token|credential|private_key|access_key", re.I)
 
 # What to do about a required variable that is not there.
 WHEN_MISSING = {"mlflow_stack_name": PATTERNS["mlflow_stack_name"][1]}
@@ -201,18 +217,29 @@ def to_bool(value: Any) -> bool:
 
 
 def to_int(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or not re.fullmatch(r"-?\d+", str(value).strip()):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, str))
+        or not re.fullmatch(r"-?[0-9]{1,18}", str(value).strip())
+    ):
         raise ValueError("it is not a whole number", "write digits only, without a unit")
     return int(value)
 
 
 def to_str(value: Any) -> str:
     if isinstance(value, str):
-        return value.strip()
+        return printable(value.strip())
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     # 16.10 without quotes has already become 16.1 when it arrives here.
     raise ValueError("it is not text", "write it in quotes")
+
+
+def printable(text: str) -> str:
+    """The text itself. Raises ValueError for one with characters that nobody sees, which some of Python drops."""
+    if not text.isprintable():
+        raise ValueError("it has characters that cannot be seen", "write it anew, on one line")
+    return text
 
 
 def to_list(value: Any) -> list[str]:
@@ -227,7 +254,7 @@ def to_list(value: Any) -> list[str]:
         raise ValueError("it is a number, and it has to be text", "write it in quotes")
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ValueError("it is not a list of texts", "write a YAML list, or the items with commas between them")
-    return [str(item).strip() for item in value]
+    return [printable(item.strip()) for item in value]
 
 
 def to_dict(value: Any) -> dict[str, str]:
@@ -238,6 +265,8 @@ def to_dict(value: Any) -> dict[str, str]:
         except ValueError:
             value = None
     if not isinstance(value, Mapping) or any(isinstance(item, (Mapping, list, tuple)) for item in value.values()):
+        if isinstance(value, (list, tuple)) and not value:
+            return {}
         raise ValueError("it is not a dictionary of texts", "write key: value lines")
     return {
         str(key): show(item) if isinstance(item, bool) else "" if item is None else str(item)
@@ -277,12 +306,15 @@ def read(spec: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Settings, l
             else:
                 settings[name] = copy.copy(option.get("default", EMPTY.get(option["type"])))
             continue
+        choices = option.get("choices")
         try:
             value = CASTS[option["type"]](plain)
         except ValueError as error:
-            problems.append(Problem(name, raw, *error.args))
+            reason, remedy = error.args
+            # Quotes make no choice of what is none.
+            is_text = choices and option["type"] == "str"
+            problems.append(Problem(name, raw, reason, f"use {nearest(plain, choices)}" if is_text else remedy))
             continue
-        choices = option.get("choices")
         bad = [one for one in (value if isinstance(value, list) else [value]) if choices and one not in choices]
         if bad:
             shown = raw if isinstance(raw, Hidden) else bad[0]
@@ -295,7 +327,7 @@ def read(spec: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Settings, l
 def nearest(value: Any, choices: Iterable[Any]) -> str:
     """The choices as words, the likeliest first."""
     names = [str(choice) for choice in choices]
-    if isinstance(value, int):
+    if isinstance(value, int) and all(isinstance(choice, int) for choice in choices):
         return f"{min(choices, key=lambda choice: abs(choice - value))} (of {', '.join(names)})"
     close = difflib.get_close_matches(str(value), names, n=1)
     listed = ", ".join(names[:-1]) + f" or {names[-1]}"
@@ -304,6 +336,9 @@ def nearest(value: Any, choices: Iterable[Any]) -> str:
 
 def unknown(name: str, spec: Mapping[str, Any]) -> Problem:
     """Never shows the value: a wrong name may well hold a password."""
+    if SECRET.search(name):
+        remedy = "remove it, for a stack makes its own secrets and no setting holds one"
+        return Problem(name, "set", "there is no such setting", remedy)
     known = [known.removeprefix(PREFIX) for known in spec]
     close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
     remedy = f"did you mean {PREFIX}{close[0]}" if close else "remove it, the README lists every name"
@@ -322,30 +357,57 @@ def networks(values: Iterable[str]) -> list[ipaddress.IPv4Network]:
 
 
 def cidr_problem(name: str, value: str) -> Problem | None:
+    length = {"mlflow_allowed_cidrs": 32, "mlflow_vpc_cidr": VPC_SHORTEST}.get(name, 24)
     try:
-        ipaddress.IPv4Network(value)
+        network = ipaddress.IPv4Network(value)
     except ValueError:
         try:
-            remedy = f"write {ipaddress.IPv4Network(value, strict=False)}"
+            meant = ipaddress.IPv4Network(value, strict=False)
         except ValueError:
-            remedy = "write it as address/length, such as 10.42.0.0/16"
-        return Problem(name, value, "it is not an IPv4 network", remedy)
+            # What the default VPC has free for a subnet.
+            example = {32: "203.0.113.0/24", VPC_SHORTEST: VPC_EXAMPLE}.get(length, "10.42.96.0/24")
+            remedy = f"write it as address/length, such as {example}"
+            return Problem(name, value, "it is not an IPv4 network", remedy)
+        if name == "mlflow_vpc_cidr":
+            meant = vpc_around(ipaddress.IPv4Network((value.partition("/")[0], meant.prefixlen), strict=False), value)
+        return Problem(name, value, "its address goes on behind the prefix", f"write {meant}")
     if "/" in value:
         return None
-    length = {"mlflow_allowed_cidrs": 32, "mlflow_vpc_cidr": 16}.get(name, 24)
-    return Problem(name, value, "it has no prefix length", f"add one, such as {value}/{length}")
+    meant = ipaddress.IPv4Network((network.network_address, length), strict=False)
+    return Problem(name, value, "it has no prefix length", f"add one, such as {meant}")
+
+
+def vpc_around(network: ipaddress.IPv4Network, value: str = "") -> ipaddress.IPv4Network:
+    """The network nearest to one, or to the address in `value`, that a VPC can have and be cut into subnets."""
+    address = value.partition("/")[0] or network.network_address
+    longest = min(SUBNET_LONGEST.values()) - SUBNET_BITS
+    fitting = network.prefixlen if VPC_SHORTEST <= network.prefixlen <= longest else VPC_SHORTEST
+    return ipaddress.IPv4Network((address, fitting), strict=False)
 
 
 def rule_patterns(settings: Settings) -> Iterator[Problem]:
     for name, (pattern, remedy) in PATTERNS.items():
-        if name in settings and settings[name] and not re.fullmatch(pattern, settings[name]):
+        if name in settings and settings[name] and not re.fullmatch(pattern, settings[name], re.ASCII):
             yield Problem(name, settings[name], "it does not have the right form", remedy)
 
 
 def rule_ranges(settings: Settings) -> Iterator[Problem]:
     for name, (least, most, reason) in RANGES.items():
         if name in settings and settings[name] is not None and not least <= settings[name] <= most:
-            yield Problem(name, settings[name], reason, f"use {least} to {most}")
+            fitting = min(most, most_with_others(name, settings))
+            yield Problem(
+                name, settings[name], reason, f"use {least} to {fitting}" if fitting > least else f"use {least}"
+            )
+
+
+def most_with_others(name: str, settings: Settings) -> int:
+    """The most that the other settings leave to a number, so that advice is not refused in its turn."""
+    if name in ("mlflow_workers", "mlflow_capacity_min", "mlflow_capacity_max") and settings["mlflow_storage"] == "efs":
+        return 1
+    if name == "mlflow_workers":
+        return workers_by_memory(task_size(settings)[1])
+    highest = RANGES["mlflow_capacity_max"][1]
+    return min(settings["mlflow_capacity_max"], highest) if name == "mlflow_capacity_min" else RANGES[name][1]
 
 
 def rule_region(settings: Settings) -> Iterator[Problem]:
@@ -366,10 +428,12 @@ def rule_stack_name(settings: Settings) -> Iterator[Problem]:
     if len(name) > most:
         reason = f"it has {len(name)} characters, and AWS refuses the longer names made from it"
         yield Problem("mlflow_stack_name", name, reason, f"use at most {most}")
-    if name.startswith("internal-"):
-        yield Problem(
-            "mlflow_stack_name", name, "AWS reserves names that start with internal-", "start it with another word"
-        )
+    if name in RESERVED_NAMES:
+        yield Problem("mlflow_stack_name", name, "AWS has resources of its own with this name", "use another word")
+    for beginning in RESERVED_BEGINNINGS:
+        if name.startswith(beginning):
+            reason = f"AWS reserves names that start with {beginning}"
+            yield Problem("mlflow_stack_name", name, reason, "start it with another word")
 
 
 def rule_image(settings: Settings) -> Iterator[Problem]:
@@ -467,9 +531,12 @@ def rule_vpc(settings: Settings) -> Iterator[Problem]:
         yield problem
         return
     [vpc] = networks([value])
-    shortest, longest = 16, 28
-    if not shortest <= vpc.prefixlen <= longest:
-        yield Problem(name, value, "a VPC has a prefix length of 16 to 28", f"write {vpc.network_address}/{shortest}")
+    if not VPC_SHORTEST <= vpc.prefixlen <= VPC_LONGEST:
+        reason = f"a VPC has a prefix length of {VPC_SHORTEST} to {VPC_LONGEST}"
+        yield Problem(name, value, reason, f"write {vpc_around(vpc)}")
+        return
+    if any(vpc.overlaps(reserved) for reserved in RESERVED_NETWORKS):
+        yield Problem(name, value, "AWS gives no VPC such addresses", f"use private ones, such as {VPC_EXAMPLE}")
         return
     derived = [kind for kind in SUBNET_KINDS if not settings[f"mlflow_{kind}_subnet_cidrs"]]
     longest = min((SUBNET_LONGEST[kind] for kind in derived), default=32) - SUBNET_BITS
@@ -551,9 +618,8 @@ def rule_size_given_once(settings: Settings) -> Iterator[Problem]:
     elif (cpu is None) != (memory is None):
         present, absent = ("cpu", "memory") if memory is None else ("memory", "cpu")
         value = settings[f"mlflow_{present}"]
-        yield Problem(
-            f"mlflow_{present}", value, f"mlflow_{absent} is not set", f"set both, or mlflow_size to {', '.join(SIZES)}"
-        )
+        remedy = f"set mlflow_{absent} as well, or only mlflow_size, which is {', '.join(SIZES)}"
+        yield Problem(f"mlflow_{present}", value, f"mlflow_{absent} is not set", remedy)
 
 
 def rule_fargate(settings: Settings) -> Iterator[Problem]:
@@ -663,13 +729,19 @@ def rule_tags(settings: Settings) -> Iterator[Problem]:
     name, tags = "mlflow_tags", settings["mlflow_tags"]
     if len(tags) > TAGS_MOST:
         yield Problem(name, f"{len(tags)} tags", "AWS takes 50 with those of the stack", f"keep at most {TAGS_MOST}")
+    # IAM takes Team and team for one key.
+    own, seen = {key.lower() for key in OWN_TAGS}, set[str]()
     for key, value in tags.items():
-        if key in OWN_TAGS:
+        if key.lower() in own:
             yield Problem(name, key, "the stack sets this tag itself", "choose another key")
+        elif key.lower() in seen:
+            yield Problem(name, key, "another key differs in capitals only, and IAM takes the two for one", "drop one")
+        elif not key:
+            yield Problem(name, json.dumps({key: value}), "a tag needs a name", "write one before the colon")
         elif key.lower().startswith("aws:"):
             yield Problem(name, key, "AWS reserves keys that start with aws:", "choose another key")
         elif not 1 <= len(key) <= 128 or len(value) > 256:
-            yield Problem(name, key, "AWS takes keys of 1 to 128 and values of up to 256 characters", "shorten it")
+            yield Problem(name, key, "AWS takes keys of up to 128 and values of up to 256 characters", "shorten it")
         elif not re.fullmatch(r"[\w .:/=+@-]*", key + value):
             yield Problem(
                 name,
@@ -677,6 +749,7 @@ def rule_tags(settings: Settings) -> Iterator[Problem]:
                 "AWS takes letters, digits, spaces and . : / = + @ - _ in tags",
                 "remove the other characters",
             )
+        seen.add(key.lower())
 
 
 def rule_verify_url(settings: Settings) -> Iterator[Problem]:
@@ -820,7 +893,16 @@ def identity_problems(settings: Settings, identity: Mapping[str, str]) -> list[P
         reason = f"the AWS login is for account {account}"
         remedy = "log in to the right account (AWS_PROFILE), or choose the inventory of this one"
         return [Problem("mlflow_account_id", ", ".join(accounts), reason, remedy)]
-    return []
+    problems = []
+    for name, what in (("mlflow_certificate_arn", "certificate"), ("mlflow_permissions_boundary_arn", "policy")):
+        partition, owner = (settings[name].split(":") + [""] * 5)[1:5:3]
+        if settings[name] and partition != identity["partition"]:
+            reason = f"it is in partition {partition}, and the AWS login in {identity['partition']}"
+            problems.append(Problem(name, settings[name], reason, f"use a {what} of account {account}"))
+        elif settings[name] and owner not in (account, "aws"):
+            reason = f"it is in account {owner}, and the AWS login in {account}"
+            problems.append(Problem(name, settings[name], reason, f"use a {what} of account {account}"))
+    return problems
 
 
 def account_line(stack: str, region: str, account: str, last_run: bool | None) -> str:
@@ -852,11 +934,71 @@ def warnings(settings: Settings) -> list[str]:
 def settle(spec: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
     """Type, default and check. See `read` for the arguments; the settings are complete when there is no problem."""
     settings, problems = read(spec, given)
-    if settings.get("mlflow_release_image"):
+    normalise(settings)
+    released = bool(settings.get("mlflow_release_image"))
+    if released:
         # What a release names stands above what the inventory says, whatever the rules then ask of it.
         settings["mlflow_image"] = settings["mlflow_release_image"]
-    hidden = {name for name, value in given.items() if isinstance(value, Hidden)}
-    found = [
-        Problem(p.variable, Hidden(p.value), p.reason, p.remedy) if p.variable in hidden else p for p in check(settings)
+    problems += check(settings)
+    if released:
+        # It is the image that was given, and the one to change.
+        problems = [
+            Problem("mlflow_release_image", p.value, p.reason, p.remedy) if p.variable == "mlflow_image" else p
+            for p in problems
+        ]
+    return settings, concealed(problems, given)
+
+
+def normalise(settings: Settings) -> None:
+    """Write networks and names as AWS takes them: 10.0.0.0/255.0.0.0 is 10.0.0.0/8, and a domain has no capitals."""
+    for name in NETWORK_LISTS:
+        if name in settings:
+            settings[name] = [as_cidr(value) for value in settings[name]]
+    if "mlflow_vpc_cidr" in settings:
+        settings["mlflow_vpc_cidr"] = as_cidr(settings["mlflow_vpc_cidr"])
+    if "mlflow_domain" in settings:
+        settings["mlflow_domain"] = settings["mlflow_domain"].lower().removesuffix(".")
+
+
+def as_cidr(value: str) -> str:
+    """A network with its prefix length as a number; what is none stays as it is, for the rules."""
+    try:
+        return str(ipaddress.IPv4Network(value)) if "/" in value else value
+    except ValueError:
+        return value
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """All texts and numbers within a value, keys included."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from (*leaves(key), *leaves(item))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from leaves(item)
+    elif value is not None and not isinstance(value, bool):
+        text = str(value)
+        # A list may be one text.
+        yield from {text.strip(), *re.split(r"[,\s\[\]\"]+", text)} - {""}
+
+
+def concealed(problems: Iterable[Problem], given: Mapping[str, Any]) -> list[Problem]:
+    """The problems without any value that came out of a vault, also where a sentence is about another variable."""
+    hidden = {name: raw.value for name, raw in given.items() if isinstance(raw, Hidden)}
+    secrets = sorted({leaf for value in hidden.values() for leaf in leaves(value)}, key=len, reverse=True)
+    pattern = re.compile("|".join(rf"(?<![\w.]){re.escape(secret)}(?![\w])" for secret in secrets)) if secrets else None
+
+    def conceal(text: str) -> str:
+        return pattern.sub("(vaulted)", text) if pattern else text
+
+    return [
+        Problem(
+            p.variable,
+            Hidden(p.value) if p.variable in hidden else conceal(show(p.value)),
+            conceal(p.reason),
+            conceal(p.remedy),
+        )
+        if hidden
+        else p
+        for p in problems
     ]
-    return settings, problems + found

@@ -1,15 +1,18 @@
 #!/usr/bin/python
-"""Refuse what AWS cannot change on a stack that exists, and choose its zones; see DOCUMENTATION."""
+"""Refuse what AWS cannot change or would refuse later, and choose the zones; see DOCUMENTATION."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: stack_check
-short_description: Check settings against the stack that exists and the account's zones
+short_description: Check settings against the stack that exists and what the account has to offer
 description:
   - Compares the settings that AWS cannot change with the resources that exist, and fails with one sentence for each
     difference. It runs before the first change, so a run that is refused has changed nothing.
   - Refuses a stack whose published outputs in SSM name its secrets as older code did, until it has been moved.
+  - Asks AWS, side by side, what would otherwise fail half way. Those are the certificate, the version and the class of
+    the database, a name that something else has, and the quotas for VPCs, gateways, addresses, rules and Fargate. A
+    login that may not ask one of them only goes without that answer.
   - Chooses the two availability zones. A stack that exists keeps its zones; a new one gets those that are named, or the
     first two of the account.
 options:
@@ -44,6 +47,30 @@ options:
     description: Version of PostgreSQL, of which only the major one is compared.
     type: str
     default: ""
+  instance_class:
+    description: Class of the database.
+    type: str
+    default: ""
+  certificate_arn:
+    description: ARN of the load balancer's certificate.
+    type: str
+    default: ""
+  domain:
+    description: Host name that the certificate has to be for.
+    type: str
+    default: ""
+  ingress_rules:
+    description: Rules that the load balancer's security group gets.
+    type: int
+    default: 0
+  nat_gateways:
+    description: NAT gateways of the stack, each with an address.
+    type: int
+    default: 0
+  cpu_units:
+    description: CPU units of all tasks at the most, 1024 for a vCPU.
+    type: int
+    default: 0
   refuse:
     description: Whether a difference fails the module. Without it, only a stack that has to be moved does.
     type: bool
@@ -86,6 +113,8 @@ availability_zones:
   sample: [eu-west-1a, eu-west-1b]
 """
 
+import functools  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from concurrent.futures import ThreadPoolExecutor  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -96,6 +125,28 @@ TIERS = ("public", "private", "database")
 EXPOSURE = {"internal": "internal", "internet-facing": "public"}
 STORAGE = {"efs": "file system", "rds": "database"}
 OTHER_STACK = "or give the new server another mlflow_stack_name"
+ENGINE = "postgres"
+# What a security group takes where the quota cannot be read.
+RULES_DEFAULT = 60
+# Where a quota is raised: its service, and its name with its code.
+QUOTAS = {
+    "vpcs": ("vpc", "L-F678F1CE", "VPCs per Region"),
+    "internet_gateways": ("vpc", "L-A4707A72", "Internet gateways per Region"),
+    "nat_gateways": ("vpc", "L-FE5A380F", "NAT gateways per Availability Zone"),
+    "addresses": ("ec2", "L-0263D0A3", "EC2-VPC Elastic IPs"),
+    "rules": ("vpc", "L-0EA8095F", "Inbound or outbound rules per security group"),
+    "fargate": ("fargate", "L-3032A538", "Fargate On-Demand vCPU resource count"),
+}
+QUOTA_REMEDIES = {
+    "rules": "list fewer or larger networks in mlflow_allowed_cidrs (HTTPS takes two rules for each), or raise it",
+    "fargate": "lower mlflow_capacity_max or the size of a task, or raise it in the Service Quotas console",
+}
+# What a NAT gateway that counts is.
+ALIVE = ("pending", "available")
+SERVICES = ("ec2", "elbv2", "rds", "efs", "ssm")
+OFFERING = ("ec2", "rds", "acm", "service-quotas")
+# A question is not worth a long wait.
+PATIENCE = {"connect_timeout": 5, "read_timeout": 15, "retries": {"total_max_attempts": 2}}
 
 
 class Account:
@@ -118,10 +169,11 @@ class Account:
         named = filters(**{"tag:Name": self.stack, "tag:Stack": self.stack})
         vpcs = ec2.describe_vpcs(Filters=named)["Vpcs"]
         if not vpcs:
-            return {"cidr": None, "subnets": []}
+            return {"cidr": None, "vpcs": [], "subnets": []}
         subnets = ec2.describe_subnets(Filters=filters(**{"vpc-id": [vpc["VpcId"] for vpc in vpcs]}))["Subnets"]
         return {
             "cidr": vpcs[0]["CidrBlock"],
+            "vpcs": [vpc["VpcId"] for vpc in vpcs],
             "subnets": [
                 {
                     "tier": tag_dict(each.get("Tags")).get("Tier"),
@@ -133,18 +185,29 @@ class Account:
             ],
         }
 
-    def scheme(self) -> str | None:
-        """Scheme of the load balancer, or None without one."""
-        answer = found(self.clients["elbv2"].describe_load_balancers, "LoadBalancerNotFound", Names=[self.stack])
-        return next((str(each["Scheme"]) for each in (answer or {}).get("LoadBalancers", [])), None)
+    def balancer(self) -> dict[str, Any]:
+        """{scheme, vpc, stack} of the load balancer of this name, {} without one; `stack` is its tag, or None."""
+        elbv2 = self.clients["elbv2"]
+        answer = found(elbv2.describe_load_balancers, "LoadBalancerNotFound", Names=[self.stack])
+        for each in (answer or {}).get("LoadBalancers", []):
+            tags = elbv2.describe_tags(ResourceArns=[each["LoadBalancerArn"]])["TagDescriptions"][0]["Tags"]
+            return {"scheme": each.get("Scheme"), "vpc": each["VpcId"], "stack": tag_dict(tags).get("Stack")}
+        return {}
 
-    def engine(self) -> str | None:
-        """Version of the database, or None without one."""
+    def database(self) -> dict[str, Any]:
+        """{version, vpc, stack} of the database of this name, {} without one; `stack` is its tag, or None."""
         name = {"DBInstanceIdentifier": self.stack}
         answer = found(
             self.clients["rds"].describe_db_instances, "DBInstanceNotFound", "DBInstanceNotFoundFault", **name
         )
-        return next((str(each["EngineVersion"]) for each in (answer or {}).get("DBInstances", [])), None)
+        for each in (answer or {}).get("DBInstances", []):
+            vpc = each.get("DBSubnetGroup", {}).get("VpcId")
+            return {
+                "version": each["EngineVersion"],
+                "vpc": vpc,
+                "stack": tag_dict(each.get("TagList")).get("Stack"),
+            }
+        return {}
 
     def file_system(self) -> bool:
         """Whether there is a file system that is not being deleted."""
@@ -159,11 +222,107 @@ class Account:
         return [secret for secret in secrets if secret.startswith(f"{self.stack}/")]
 
     def read(self) -> dict[str, Any]:
-        """All of it, read side by side: {zones, network, scheme, engine, file_system, older}."""
-        reads = ("zones", "network", "scheme", "engine", "file_system", "older")
+        """All of it, read side by side: {zones, network, balancer, database, file_system, older}."""
+        reads = ("zones", "network", "balancer", "database", "file_system", "older")
         with ThreadPoolExecutor(max_workers=len(reads)) as pool:
             waiting = {name: pool.submit(getattr(self, name)) for name in reads}
             return {name: future.result() for name, future in waiting.items()}
+
+
+class Offer:
+    """What an account has to offer; `clients` maps a service to its boto3 client.
+
+    Each question is asked for itself, and one that AWS does not answer, for whatever reason, is None.
+    """
+
+    def __init__(self, clients: dict[str, Any], params: dict[str, Any]) -> None:
+        """Keep the clients and the module's parameters; nothing is asked yet."""
+        self.clients = clients
+        self.params = params
+
+    def certificate(self) -> dict[str, Any]:
+        """{status, names} of the certificate; {} when there is no such one."""
+        arn = {"CertificateArn": self.params["certificate_arn"]}
+        answer = found(self.clients["acm"].describe_certificate, "ResourceNotFoundException", **arn)
+        if answer is None:
+            return {}
+        one = answer["Certificate"]
+        return {"status": one["Status"], "names": [one["DomainName"], *one.get("SubjectAlternativeNames", [])]}
+
+    def versions(self) -> list[str]:
+        """All versions of PostgreSQL."""
+        pages = self.clients["rds"].get_paginator("describe_db_engine_versions").paginate(Engine=ENGINE)
+        return [each["EngineVersion"] for page in pages for each in page["DBEngineVersions"]]
+
+    def classes(self) -> list[str]:
+        """The versions of PostgreSQL for which there is the class of the database."""
+        asked = {"Engine": ENGINE, "DBInstanceClass": self.params["instance_class"]}
+        pages = self.clients["rds"].get_paginator("describe_orderable_db_instance_options").paginate(**asked)
+        return [each["EngineVersion"] for page in pages for each in page["OrderableDBInstanceOptions"]]
+
+    def vpcs(self) -> int:
+        """How many VPCs there are."""
+        return len(self._all("describe_vpcs", "Vpcs"))
+
+    def internet_gateways(self) -> int:
+        """How many internet gateways there are."""
+        return len(self._all("describe_internet_gateways", "InternetGateways"))
+
+    def addresses(self) -> list[dict[str, str]]:
+        """The tags of each elastic address."""
+        return [tag_dict(each.get("Tags")) for each in self.clients["ec2"].describe_addresses()["Addresses"]]
+
+    def gateways(self) -> list[tuple[str, str]]:
+        """(zone, stack) of each NAT gateway that is there or being made; an empty stack for a foreign one."""
+        zone_of = {each["SubnetId"]: each["AvailabilityZone"] for each in self._all("describe_subnets", "Subnets")}
+        there = [each for each in self._all("describe_nat_gateways", "NatGateways") if each["State"] in ALIVE]
+        return [(zone_of.get(each["SubnetId"], ""), tag_dict(each.get("Tags")).get("Stack", "")) for each in there]
+
+    def _all(self, operation: str, key: str) -> list[dict[str, Any]]:
+        pages = self.clients["ec2"].get_paginator(operation).paginate()
+        return [each for page in pages for each in page[key]]
+
+    def quota(self, name: str) -> float:
+        """The value of a quota of QUOTAS."""
+        service, code, _ = QUOTAS[name]
+        asked = {"ServiceCode": service, "QuotaCode": code}
+        return float(self.clients["service-quotas"].get_service_quota(**asked)["Quota"]["Value"])
+
+    def questions(self, there: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+        """What is worth asking, by name, for a stack of which `there` exists."""
+        asked: dict[str, Callable[[], Any]] = {}
+        quotas = []
+        if self.params["certificate_arn"]:
+            asked["certificate"] = self.certificate
+        if self.params["storage"] == "rds" and self.params["instance_class"]:
+            asked |= {"classes": self.classes} | ({} if there["database"] else {"versions": self.versions})
+        if not there["network"]["vpcs"]:
+            asked |= {"vpcs": self.vpcs, "internet_gateways": self.internet_gateways}
+            quotas += ["vpcs", "internet_gateways"]
+        if self.params["nat_gateways"]:
+            asked |= {"gateways": self.gateways, "addresses": self.addresses}
+            quotas += ["nat_gateways", "addresses"]
+        # The default is known, so it is asked only where that is not enough.
+        quotas += ["rules"] if self.params["ingress_rules"] > RULES_DEFAULT else []
+        quotas += ["fargate"] if self.params["cpu_units"] else []
+        return asked | {f"quota of {name}": functools.partial(self.quota, name) for name in quotas}
+
+    def ask(self, there: dict[str, Any]) -> dict[str, Any]:
+        """The answers to all questions, asked side by side; None for each that could not be had."""
+        asked = self.questions(there)
+        if not asked:
+            return {}
+        with ThreadPoolExecutor(max_workers=len(asked)) as pool:
+            waiting = {name: pool.submit(answered, question) for name, question in asked.items()}
+            return {name: future.result() for name, future in waiting.items()}
+
+
+def answered(question: Callable[[], Any]) -> Any:
+    """The answer, or None where it could not be had: not allowed, not known to an emulator, not understood."""
+    try:
+        return question()
+    except Exception:
+        return None
 
 
 def ranges(subnets: dict[str, list[str]]) -> list[tuple[str, str, int]]:
@@ -235,12 +394,12 @@ def range_refusals(params: dict[str, Any], there: dict[str, Any]) -> list[str]:
 def storage_refusals(params: dict[str, Any], there: dict[str, Any]) -> list[str]:
     """Sentences on data that would be left behind, and on the major version of the database."""
     other = "rds" if params["storage"] == "efs" else "efs"
-    if there["engine"] if other == "rds" else there["file_system"]:
+    if there["database"] if other == "rds" else there["file_system"]:
         return [
             f"mlflow_storage is {params['storage']}: {params['name']} keeps its data in a {STORAGE[other]}; "
             f"set it back to {other}, {OTHER_STACK}."
         ]
-    actual, wanted = there["engine"], params["engine_version"]
+    actual, wanted = there["database"].get("version"), params["engine_version"]
     if params["storage"] == "rds" and actual and wanted and actual.split(".")[0] != wanted.split(".")[0]:
         return [
             f"mlflow_database_engine_version is {wanted}: the database has {actual}, and a run changes no major "
@@ -251,11 +410,12 @@ def storage_refusals(params: dict[str, Any], there: dict[str, Any]) -> list[str]
 
 def scheme_refusals(params: dict[str, Any], there: dict[str, Any]) -> list[str]:
     """The sentence on a load balancer of another scheme."""
-    if there["scheme"] in (None, params["scheme"]):
+    actual = there["balancer"].get("scheme")
+    if actual in (None, params["scheme"]):
         return []
     return [
-        f"mlflow_exposure is {EXPOSURE[params['scheme']]}: the load balancer is {there['scheme']}, which AWS cannot "
-        f"change; set it back to {EXPOSURE[there['scheme']]}, or delete the load balancer in AWS and run again, after "
+        f"mlflow_exposure is {EXPOSURE[params['scheme']]}: the load balancer is {actual}, which AWS cannot "
+        f"change; set it back to {EXPOSURE[actual]}, or delete the load balancer in AWS and run again, after "
         "which the server has another address."
     ]
 
@@ -270,10 +430,112 @@ def older_refusals(there: dict[str, Any]) -> list[str]:
     ]
 
 
+def name_refusals(params: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """Sentences on a name that something else has: it is in another VPC, and has no tag of this stack."""
+    return [
+        f"mlflow_stack_name is {params['name']}: a {what} of that name is there already and not of this stack; choose "
+        f"another name, or remove that {what}."
+        for kind, what in (("balancer", "load balancer"), ("database", "database"))
+        if there[kind] and there[kind]["vpc"] not in there["network"]["vpcs"] and there[kind]["stack"] != params["name"]
+    ]
+
+
 def refusals(params: dict[str, Any], there: dict[str, Any]) -> list[str]:
     """Every sentence on what AWS cannot change."""
+    taken = name_refusals(params, there)
+    if taken:
+        return [*zone_refusals(params, there), *taken]
     checks = (zone_refusals, range_refusals, storage_refusals, scheme_refusals)
     return [sentence for check in checks for sentence in check(params, there)]
+
+
+def covers(name: str, domain: str) -> bool:
+    """Whether a certificate for `name`, which may begin with *., is good for a host name."""
+    parent = domain.partition(".")[2]
+    return domain in (name.lower(), "") or name.lower() == f"*.{parent}"
+
+
+def certificate_lacks(params: dict[str, Any], answers: dict[str, Any]) -> list[str]:
+    """The sentence on a certificate that the load balancer could not use."""
+    found_one, said = answers.get("certificate"), f"mlflow_certificate_arn is {params['certificate_arn']}"
+    if found_one is None:
+        return []
+    if not found_one:
+        return [f"{said}: ACM has no such certificate here; give the ARN of one in this account and region."]
+    if found_one["status"] != "ISSUED":
+        state = found_one["status"].lower().replace("_", " ")
+        return [f"{said}: it is {state}, and only an issued one can be used; wait until ACM has issued it."]
+    if not any(covers(name, params["domain"]) for name in found_one["names"]):
+        listed = ", ".join(dict.fromkeys(found_one["names"]))
+        return [f"{said}: it is for {listed}, and mlflow_domain is {params['domain']}; use one that has this name."]
+    return []
+
+
+def database_lacks(params: dict[str, Any], there: dict[str, Any], answers: dict[str, Any]) -> list[str]:
+    """The sentence on a version or a class that AWS does not offer."""
+    versions, classes = answers.get("versions"), answers.get("classes")
+    wanted = params["engine_version"] or ""
+    if versions and wanted and not any(is_version(each, wanted) for each in versions):
+        major = [each for each in versions if is_version(each, wanted.split(".")[0])]
+        listed = ", ".join(major or sorted({each.split(".")[0] for each in versions}, key=int))
+        return [f"mlflow_database_engine_version is {wanted}: RDS does not offer it here; use one of {listed}."]
+    if classes is None:
+        return []
+    said = f"mlflow_database_instance_class is {params['instance_class']}"
+    # A database that is there is changed to the class as it is.
+    needed = there["database"].get("version", wanted).split(".")[0] if there["database"] else wanted
+    if not classes:
+        return [
+            f"{said}: RDS does not offer it for PostgreSQL in {params['region']}; name another, such as db.t4g.small."
+        ]
+    if needed and not any(is_version(each, needed) for each in classes):
+        return [f"{said}: RDS does not offer it for PostgreSQL {needed}; name another, or another version."]
+    return []
+
+
+def is_version(version: str, wanted: str) -> bool:
+    """Whether a version is `wanted`, which may be a major one."""
+    return version == wanted or version.startswith(f"{wanted}.")
+
+
+def quota_lacks(params: dict[str, Any], there: dict[str, Any], answers: dict[str, Any]) -> list[str]:
+    """Sentences on quotas that the stack would go beyond."""
+    stack, needed = params["name"], params["nat_gateways"]
+    sums: dict[str, float | None] = {
+        "vpcs": plus(answers.get("vpcs"), 1),
+        "internet_gateways": plus(answers.get("internet_gateways"), 1),
+        "fargate": params["cpu_units"] / 1024,
+        "rules": params["ingress_rules"],
+    }
+    if answers.get("addresses") is not None:
+        foreign = [tags for tags in answers["addresses"] if tags.get("Stack") != stack]
+        sums["addresses"] = len(foreign) + needed
+    if answers.get("gateways") is not None:
+        zones = chosen_zones(params, there)[:needed]
+        foreign_zones = [zone for zone, owner in answers["gateways"] if owner != stack]
+        sums["nat_gateways"] = max((foreign_zones.count(zone) + 1 for zone in zones), default=0)
+    found_quotas = {name: answers.get(f"quota of {name}") for name in QUOTAS}
+    found_quotas["rules"] = found_quotas["rules"] or RULES_DEFAULT
+    return [
+        f"the quota {QUOTAS[name][2]} ({QUOTAS[name][1]}) is {found_quotas[name]:g}: with this stack it has to be "
+        f"{total:g}; {QUOTA_REMEDIES.get(name, 'raise it in the Service Quotas console, or remove what uses it up')}."
+        for name, total in sums.items()
+        if total is not None and found_quotas[name] is not None and total > found_quotas[name]
+    ]
+
+
+def plus(number: int | None, more: int) -> int | None:
+    """The sum, or None of what is not known."""
+    return None if number is None else number + more
+
+
+def lacks(params: dict[str, Any], there: dict[str, Any], answers: dict[str, Any]) -> list[str]:
+    """Every sentence on what AWS would refuse half way."""
+    return [
+        *certificate_lacks(params, answers),
+        *database_lacks(params, there, answers),
+        *quota_lacks(params, there, answers),
+    ]
 
 
 def main() -> None:
@@ -287,14 +549,18 @@ def main() -> None:
             "subnets": {"type": "dict", "required": True},
             "availability_zones": {"type": "list", "elements": "str", "default": []},
             "engine_version": {"type": "str", "default": ""},
+            "instance_class": {"type": "str", "default": ""},
+            "certificate_arn": {"type": "str", "default": ""},
+            "domain": {"type": "str", "default": ""},
+            "ingress_rules": {"type": "int", "default": 0},
+            "nat_gateways": {"type": "int", "default": 0},
+            "cpu_units": {"type": "int", "default": 0},
             "refuse": {"type": "bool", "default": True},
             "moved": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    account = Account(
-        module.params["name"], {name: module.client(name) for name in ("ec2", "elbv2", "rds", "efs", "ssm")}
-    )
+    account = Account(module.params["name"], {name: module.client(name) for name in SERVICES})
     try:
         there = account.read()
     except (ClientError, BotoCoreError) as error:
@@ -302,6 +568,13 @@ def main() -> None:
     sentences = [] if module.params["moved"] else older_refusals(there)
     if module.params["refuse"]:
         sentences += refusals(module.params, there)
+    if module.params["refuse"] and not sentences:
+        clients = {name: module.client(name, config=PATIENCE) for name in OFFERING}
+        wanting = lacks(module.params, there, Offer(clients, module.params).ask(there))
+        if wanting:
+            module.fail_json(
+                msg="\n".join([f"AWS would refuse {account.stack} half way; nothing was changed:", *wanting])
+            )
     if sentences:
         module.fail_json(
             msg="\n".join([f"{account.stack} cannot be changed like that; nothing was changed:", *sentences])

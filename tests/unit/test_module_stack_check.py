@@ -52,13 +52,16 @@ def make_network(zones: tuple[str, str] = ("eu-west-1b", "eu-west-1c"), subnets:
 def make_balancer() -> None:
     ec2 = client("ec2")
     subnets = [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"]][:2]
-    client("elbv2").create_load_balancer(Name=STACK, Subnets=subnets, Scheme="internal", Type="application")
+    client("elbv2").create_load_balancer(
+        Name=STACK, Subnets=subnets, Scheme="internal", Type="application", Tags=tag_list(Stack=STACK)
+    )
 
 
 def make_database() -> None:
     client("rds").create_db_instance(
         DBInstanceIdentifier=STACK, DBInstanceClass="db.t4g.small", Engine="postgres", EngineVersion="16.4",
         AllocatedStorage=20, MasterUsername="mlflow", MasterUserPassword="long-enough-1",
+        Tags=tag_list(Stack=STACK),
     )  # fmt: skip
 
 

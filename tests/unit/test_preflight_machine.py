@@ -61,6 +61,8 @@ def test_a_ca_bundle_must_be_there_and_hold_a_certificate(tmp_path: Path) -> Non
     assert one(action.ca_bundle_problems(str(bundle))).startswith(missing)
     bundle.write_text("x")
     assert "it holds no certificate; give a file in PEM form." in one(action.ca_bundle_problems(str(bundle)))
+    for place in ("/dev/zero", str(tmp_path), "/tmp/a\0b"):
+        assert "it cannot be read (" in one(action.ca_bundle_problems(place))
     bundle.write_text("-----BEGIN CERTIFICATE-----")
     for place in (str(bundle), "", "https://example.org/ca.pem"):
         assert not list(action.ca_bundle_problems(place))

@@ -179,6 +179,9 @@ def test_bad_hosts_never_reach_aws(sts: tuple[str, list[str]], tmp_path: Path) -
     vaulted = subprocess.run(encrypt, env=environment, capture_output=True, text=True, check=True).stdout
     (tmp_path / "host_vars").mkdir()
     (tmp_path / "host_vars" / "vaulted.yml").write_text(vaulted)
+    inner = vaulted.partition(": ")[2].replace("\n", "\n  ")
+    listed = f"mlflow_allowed_cidrs:\n  - 10.0.0.0\n  - {inner}\nmlflow_tags:\n  a&b: {inner}\n"
+    (tmp_path / "host_vars" / "nested.yml").write_text(vaulted + listed)
     hosts = {
         "many": {
             "endpoint": url,
@@ -191,6 +194,12 @@ def test_bad_hosts_never_reach_aws(sts: tuple[str, list[str]], tmp_path: Path) -
             "ansible_python_interpreter": "auto",
         },
         "vaulted": {"endpoint": url},
+        "nested": {
+            "endpoint": url,
+            "mlflow_environment": "{{ mlflow_domain }}/x y",
+            "mlflow_permissions_boundary_arn": "{{ made_of }}",
+            "made_of": "arn:{{ mlflow_domain }}",
+        },
         "dead": {"endpoint": "http://127.0.0.1:1"},
         "elsewhere": {"endpoint": url, "mlflow_region": "us-east-1"},
     }
@@ -208,6 +217,12 @@ def test_bad_hosts_never_reach_aws(sts: tuple[str, list[str]], tmp_path: Path) -
         "- ansible_python_interpreter is auto: ",
         "vaulted cannot be deployed, 1 thing to change:",
         "- mlflow_domain is (vaulted): it does not have the right form; ",
+        "nested cannot be deployed, 6 things to change:",
+        "- mlflow_allowed_cidrs is (vaulted): it has no prefix length; ",
+        "- mlflow_allowed_cidrs is (vaulted): it is not an IPv4 network; ",
+        "- mlflow_environment is (vaulted): it does not have the right form; ",
+        "- mlflow_permissions_boundary_arn is (vaulted): it does not have the right form; ",
+        "- mlflow_tags is (vaulted): ",
         "- AWS_ENDPOINT_URL is http://127.0.0.1:1: it cannot be reached (Connection refused); ",
         "- AWS_REGION is eu-west-1: mlflow_region is us-east-1; ",
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,15 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"backup_days": "7d"}, "mlflow_backup_days", "7d", "digits only"),
     ({"backup_days": 1.5}, "mlflow_backup_days", "1.5", "digits only"),
     ({"backup_days": True}, "mlflow_backup_days", "true", "digits only"),
-    ({"auth": False}, "mlflow_auth", "false", "in quotes"),
+    ({"auth": False}, "mlflow_auth", "false", "none or basic"),
+    ({"verify_url": "https://a\u200b.example"}, "mlflow_verify_url", "https://a\u200b.example", "on one line"),
+    ({"verify_url": "https://a.exa\nmple"}, "mlflow_verify_url", "https://a.exa mple", "on one line"),
+    ({"allowed_cidrs": ["10.0.0.0/8\x00"]}, "mlflow_allowed_cidrs", '["10.0.0.0/8\\u0000"]', "on one line"),
+    ({"backup_days": "\u0667"}, "mlflow_backup_days", "\u0667", "digits only"),
+    ({"backup_days": "9" * 5000}, "mlflow_backup_days", "9" * 97 + "...", "digits only"),
+    ({"database_password": "x"}, "mlflow_database_password", "set", "remove it"),
+    ({"admin_token": "x"}, "mlflow_admin_token", "set", "remove it"),
+    ({"release_image": "latest"}, "mlflow_release_image", "latest", "use build, or give <name>@sha256:"),
     ({"database_engine_version": 16.1}, "mlflow_database_engine_version", "16.1", "in quotes"),
     ({"allowed_cidrs": {"a": 1}}, "mlflow_allowed_cidrs", '{"a": 1}', "YAML list"),
     ({"allowed_cidrs": "[1,"}, "mlflow_allowed_cidrs", "[1,", "YAML list"),
@@ -100,6 +109,8 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"stack_name": "a"}, "mlflow_stack_name", "a", "2 or more"),
     ({"stack_name": "a" * 25}, "mlflow_stack_name", "a" * 25, "at most 24"),
     ({"stack_name": "internal-ml"}, "mlflow_stack_name", "internal-ml", "start it with another word"),
+    ({"stack_name": "sg-abc"}, "mlflow_stack_name", "sg-abc", "start it with another word"),
+    ({"stack_name": "default"}, "mlflow_stack_name", "default", "use another word"),
     ({"environment": "pre prod"}, "mlflow_environment", "pre prod", "dev or prod"),
     ({"region": "eu-west"}, "mlflow_region", "eu-west", "such as eu-west-1"),
     ({"region": "eu-west-1a"}, "mlflow_region", "eu-west-1a", "such as eu-west-1"),
@@ -142,14 +153,13 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
      "arn:aws:iam::123456789012:server-certificate/x", "certificate in ACM"),
     ({"domain": "https://mlflow.example.org"}, "mlflow_domain", "https://mlflow.example.org", "without scheme"),
     ({"domain": "mlflow.example.org:443"}, "mlflow_domain", "mlflow.example.org:443", "without scheme and port"),
-    ({"domain": "MLflow.example.org"}, "mlflow_domain", "MLflow.example.org", "lower case"),
     ({"domain": "mlflow"}, "mlflow_domain", "mlflow", "full host name"),
     ({"domain": "*.example.org"}, "mlflow_domain", "*.example.org", "full host name"),
     # who may reach it
     ({"allowed_cidrs": ["0.0.0.0/0"]}, "mlflow_allowed_cidrs", "0.0.0.0/0", "10.0.0.0/8"),
     ({"allowed_cidrs": ["10.0.0.1/8"]}, "mlflow_allowed_cidrs", "10.0.0.1/8", "write 10.0.0.0/8"),
     ({"allowed_cidrs": ["10.0.0.1"]}, "mlflow_allowed_cidrs", "10.0.0.1", "such as 10.0.0.1/32"),
-    ({"allowed_cidrs": ["::/0"]}, "mlflow_allowed_cidrs", "::/0", "10.42.0.0/16"),
+    ({"allowed_cidrs": ["::/0"]}, "mlflow_allowed_cidrs", "::/0", "203.0.113.0/24"),
     ({"allowed_cidrs": ["office"]}, "mlflow_allowed_cidrs", "office", "address/length"),
     ({"allowed_cidrs": "10.0.0.0/8, 10.0.0.0/8"}, "mlflow_allowed_cidrs", "10.0.0.0/8", "remove one"),
     # network
@@ -157,6 +167,14 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"vpc_cidr": "10.42.0.0"}, "mlflow_vpc_cidr", "10.42.0.0", "such as 10.42.0.0/16"),
     ({"vpc_cidr": "10.42/16"}, "mlflow_vpc_cidr", "10.42/16", "address/length"),
     ({"vpc_cidr": "10.0.0.0/8"}, "mlflow_vpc_cidr", "10.0.0.0/8", "write 10.0.0.0/16"),
+    ({"vpc_cidr": "10.42.0.0/8"}, "mlflow_vpc_cidr", "10.42.0.0/8", "write 10.42.0.0/16"),
+    ({"vpc_cidr": "10.42.7.0/255.0.0.0"}, "mlflow_vpc_cidr", "10.42.7.0/255.0.0.0", "write 10.42.0.0/16"),
+    ({"vpc_cidr": "10.42.7.9"}, "mlflow_vpc_cidr", "10.42.7.9", "such as 10.42.0.0/16"),
+    ({"vpc_cidr": "10.42.7.8/29"}, "mlflow_vpc_cidr", "10.42.7.8/29", "write 10.42.0.0/16"),
+    ({"vpc_cidr": "127.0.0.0/16"}, "mlflow_vpc_cidr", "127.0.0.0/16", "such as 10.42.0.0/16"),
+    ({"vpc_cidr": "224.0.0.0/16"}, "mlflow_vpc_cidr", "224.0.0.0/16", "such as 10.42.0.0/16"),
+    ({"vpc_cidr": "169.254.0.0/16"}, "mlflow_vpc_cidr", "169.254.0.0/16", "such as 10.42.0.0/16"),
+    ({"vpc_cidr": "0.0.0.0/16"}, "mlflow_vpc_cidr", "0.0.0.0/16", "such as 10.42.0.0/16"),
     ({"vpc_cidr": "10.42.0.0/24"}, "mlflow_vpc_cidr", "10.42.0.0/24", "use a /23 or larger"),
     ({"vpc_cidr": "10.42.0.0/29"}, "mlflow_vpc_cidr", "10.42.0.0/29", "/16"),
     ({"public_subnet_cidrs": ["10.42.0.0/24"]}, "mlflow_public_subnet_cidrs", '["10.42.0.0/24"]', "each zone"),
@@ -179,8 +197,9 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"availability_zones": ["eu-west-1a", "us-east-1b"]}, "mlflow_availability_zones", "us-east-1b", "eu-west-1b"),
     ({"availability_zones": "eu-west-1a,eu-west-1"}, "mlflow_availability_zones", "eu-west-1", "eu-west-1a"),
     # size
-    ({"cpu": 512}, "mlflow_cpu", "512", "set both"),
-    ({"memory": "2048"}, "mlflow_memory", "2048", "set both"),
+    ({"cpu": 512}, "mlflow_cpu", "512", "set mlflow_memory as well"),
+    ({"memory": "2048"}, "mlflow_memory", "2048", "set mlflow_cpu as well"),
+    ({"storage": "rds", "size": "medium", "workers": 65}, "mlflow_workers", "65", "use 1 to 3"),
     ({"size": "small", "cpu": 512, "memory": 1024}, "mlflow_size", "small", "remove mlflow_size"),
     ({"cpu": 500, "memory": 1024}, "mlflow_cpu", "500", "512"),
     ({"cpu": 256, "memory": 512}, "mlflow_memory", "512", "1024 or more"),
@@ -191,13 +210,13 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"storage": "rds", "workers": 2}, "mlflow_workers", "2", "at most 1, or 1500 MiB"),
     ({"storage": "rds", "size": "medium", "workers": "4"}, "mlflow_workers", "4", "at most 3"),
     ({"storage": "efs", "size": "large", "workers": 2}, "mlflow_workers", "2", "mlflow_storage rds"),
-    ({"storage": "rds", "workers": 0}, "mlflow_workers", "0", "1 to 64"),
+    ({"storage": "rds", "workers": 0}, "mlflow_workers", "0", "use 1"),
     # capacity
     ({"capacity_max": 2}, "mlflow_capacity_max", "2", "mlflow_storage rds"),
     ({"capacity_min": "2", "capacity_max": "2"}, "mlflow_capacity_min", "2", "mlflow_storage rds"),
     ({"storage": "rds", "capacity_min": 3, "capacity_max": 2}, "mlflow_capacity_min", "3", "raise mlflow_capacity_max"),
     ({"storage": "rds", "capacity_max": 101}, "mlflow_capacity_max", "101", "1 to 100"),
-    ({"storage": "rds", "capacity_min": 0}, "mlflow_capacity_min", "0", "1 to 100"),
+    ({"storage": "rds", "capacity_min": 0, "capacity_max": 4}, "mlflow_capacity_min", "0", "use 1 to 4"),
     ({"storage": "rds", "capacity_cpu_target": 100}, "mlflow_capacity_cpu_target", "100", "10 to 90"),
     # database
     ({"database_instance_class": "t4g.small"}, "mlflow_database_instance_class", "t4g.small", "db.t4g.small"),
@@ -215,11 +234,15 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"permissions_boundary_arn": "arn:aws:iam::123456789012:role/x"}, "mlflow_permissions_boundary_arn",
      "arn:aws:iam::123456789012:role/x", "policy/<name>"),
     ({"tags": {"Stack": "x"}}, "mlflow_tags", "Stack", "another key"),
+    ({"tags": {"stack": "x"}}, "mlflow_tags", "stack", "another key"),
+    ({"tags": {"Tier": "x"}}, "mlflow_tags", "Tier", "another key"),
+    ({"tags": {"autoscaled": "x"}}, "mlflow_tags", "autoscaled", "another key"),
+    ({"tags": {"Team": "x", "team": "y"}}, "mlflow_tags", "team", "drop one"),
     ({"tags": {"AWS:x": "y"}}, "mlflow_tags", "AWS:x", "another key"),
     ({"tags": {"k": "v" * 257}}, "mlflow_tags", "k", "shorten"),
-    ({"tags": {"": "v"}}, "mlflow_tags", "not set", "shorten"),
+    ({"tags": {"": "v"}}, "mlflow_tags", '{"": "v"}', "write one before the colon"),
     ({"tags": {"k": "a&b"}}, "mlflow_tags", "k=a&b", "other characters"),
-    ({"tags": {f"k{n}": "" for n in range(46)}}, "mlflow_tags", "46 tags", "at most 45"),
+    ({"tags": {f"k{n}": "" for n in range(45)}}, "mlflow_tags", "45 tags", "at most 44"),
     ({"verify_url": "127.0.0.1:8080"}, "mlflow_verify_url", "127.0.0.1:8080", "scheme, host and port"),
     ({"verify_url": "https://host/mlflow"}, "mlflow_verify_url", "https://host/mlflow", "scheme, host and port"),
     ({"verify_url": "https://host:99999"}, "mlflow_verify_url", "https://host:99999", "scheme, host and port"),
@@ -279,9 +302,79 @@ def test_vaulted_value_is_not_shown() -> None:
         assert "mlflow_domain is (vaulted): " in str(problems[0]) and "hunter2" not in str(problems[0])
 
 
+def test_a_vaulted_value_is_not_shown_in_a_sentence_about_another() -> None:
+    _, problems = settle(storage="rds", capacity_min=7, capacity_max=rules.Hidden(5))
+    assert [str(problem) for problem in problems] == [
+        "mlflow_capacity_min is 7: it is more than mlflow_capacity_max, (vaulted); "
+        "raise mlflow_capacity_max or lower this."
+    ]
+    _, problems = settle(vpc_cidr=rules.Hidden("10.77.0.0/16"), private_subnet_cidrs=["10.1.0.0/24", "10.77.1.0/24"])
+    assert problems and "10.77.0.0/16" not in "".join(map(str, problems))
+
+
 def test_long_values_are_cut() -> None:
     _, problems = settle(domain="x" * 5000)
     assert len(str(problems[0])) < 400
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"vpc_cidr": "10.43.0.0/255.255.0.0"}, {"vpc_cidr": "10.43.0.0/16", "allowed_cidrs": ["10.43.0.0/16"]}),
+        ({"allowed_cidrs": ["10.0.0.0/255.0.0.0"]}, {"allowed_cidrs": ["10.0.0.0/8"]}),
+        ({"allowed_cidrs": "10.0.0.0/08"}, {"allowed_cidrs": ["10.0.0.0/8"]}),
+        ({"domain": "MLflow.Example.org."}, {"domain": "mlflow.example.org"}),
+        ({"database_storage_gb": "0040"}, {"database_storage_gb": 40}),
+        ({"tags": {"c": None}}, {"tags": fact()["tags"] | {"c": ""}}),
+    ],
+)
+def test_values_are_handed_on_as_aws_takes_them(given: dict[str, Any], expected: dict[str, Any]) -> None:
+    found = fact(**given)
+    assert {name: found[name] for name in expected} == expected
+
+
+def followed(problem: rules.Problem, overrides: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The settings with each value that a remedy names, letter by letter; none for one that names no value."""
+    name = problem.variable.removeprefix("mlflow_")
+    words = "true|false|none|basic|internal|rds|nat|[0-9]+"
+    for variable, value in re.findall(rf"\b(mlflow_\w+) (?:to )?({words})\b", problem.remedy):
+        yield overrides | {variable.removeprefix("mlflow_"): value}
+    listed = re.match(r"use (\d+) to (\d+)$", problem.remedy)
+    if listed:
+        yield from (overrides | {name: int(end)} for end in listed.groups())
+    choices = re.match(r"use (?:.*\(of )?([\w, -]+?)\)?$", problem.remedy)
+    if choices and not listed and SPEC[problem.variable].get("choices"):
+        names = re.split(r", | or ", choices[1])
+        yield from (overrides | {name: [one] if SPEC[problem.variable]["type"] == "list" else one} for one in names)
+    network = re.search(r"(?:write|such as) (\d[\d./]+/\d+)$", problem.remedy)
+    if network:
+        old = overrides.get(name) or [problem.value]
+        listed_before = re.split(r"[, ]+", old) if isinstance(old, str) else old
+        new = [network[1] if each == problem.value else each for each in listed_before]
+        yield overrides | {name: new if SPEC[problem.variable]["type"] == "list" else network[1]}
+
+
+FOLLOWED = [(row[0], problem) for row in BAD for problem in settle(**row[0])[1]]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"), FOLLOWED, ids=[f"{row[1].variable}-{n}" for n, row in enumerate(FOLLOWED)]
+)
+def test_advice_that_is_followed_to_the_letter_is_accepted(overrides: dict[str, Any], problem: rules.Problem) -> None:
+    for better in followed(problem, overrides):
+        changed = {f"mlflow_{name}" for name, value in better.items() if overrides.get(name, ...) != value}
+        still = {
+            str(each)
+            for each in settle(**better)[1]
+            if each.variable in {problem.variable, *changed}
+            # A choice that is one may ask for another setting.
+            and (each.reason == problem.reason or problem.reason != "there is no such choice")
+        }
+        assert still <= {str(each) for each in settle(**overrides)[1]} - {str(problem)}, better
+
+
+def test_much_advice_can_be_followed() -> None:
+    assert sum(len(list(followed(problem, overrides))) for overrides, problem in FOLLOWED) > 60
 
 
 IDENTITY = {"account_id": "123456789012", "partition": "aws"}
@@ -297,6 +390,23 @@ def test_the_login_may_be_for_a_named_account(accounts: str | list[str]) -> None
 def test_the_login_for_another_account_is_refused(accounts: str | list[str]) -> None:
     [problem] = rules.identity_problems(settle(account_id=accounts)[0], IDENTITY)
     assert "210987654321: the AWS login is for account 123456789012; log in to the right account" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "arn", "sentence"),
+    [
+        ("certificate_arn", "arn:aws:acm:eu-west-1:210987654321:certificate/1", "it is in account 210987654321, and "),
+        ("certificate_arn", "arn:aws-cn:acm:eu-west-1:123456789012:certificate/1", "it is in partition aws-cn, and "),
+        ("permissions_boundary_arn", "arn:aws:iam::210987654321:policy/x", "it is in account 210987654321, and "),
+        ("permissions_boundary_arn", "arn:aws-cn:iam::aws:policy/x", "it is in partition aws-cn, and "),
+    ],
+)
+def test_what_is_in_another_account_or_partition_is_refused(name: str, arn: str, sentence: str) -> None:
+    given = {"domain": "mlflow.example.org", name: arn}
+    [problem] = rules.identity_problems(settle(**given)[0], IDENTITY)
+    assert str(problem).startswith(f"mlflow_{name} is {arn}: {sentence}")
+    for good in (arn.replace("210987654321", "123456789012").replace("aws-cn", "aws"), ""):
+        assert not rules.identity_problems(settle(**given | {name: good})[0], IDENTITY)
 
 
 # --- good input -----------------------------------------------------------------------------------------------------
@@ -436,6 +546,7 @@ def test_tags_are_texts_and_keep_those_of_the_stack(value: object) -> None:
         {**PUBLIC, "allow_plain_http": "yes"},
         {**TLS},
         {"domain": "mlflow.example.org"},
+        {"tags": {f"k{n}": "" for n in range(44)}},
         {"auth": "none"},
         {"vpc_cidr": "10.42.0.0/23"},
         {"vpc_cidr": "192.168.128.0/17"},
