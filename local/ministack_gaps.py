@@ -8,8 +8,9 @@ import json
 import re
 from typing import Any
 
+from cryptography import x509
 from ministack.core import iam_actions
-from ministack.services import alb, ec2, ecs, iam, rds
+from ministack.services import acm, alb, ec2, ecs, iam, rds
 
 from local import ministack_rights
 
@@ -28,6 +29,8 @@ def fill() -> None:
     ministack_rights.know_sources()
     _keep_service_settings()
     _know_listener_certificates()
+    _offer_classes()
+    _read_certificates()
 
 
 def _keep_flow_log_details() -> None:
@@ -293,6 +296,49 @@ def _know_listener_certificates() -> None:
     handlers["RemoveListenerCertificates"] = of_listener(
         lambda known, given: [arn for arn in known if arn not in given]
     )
+
+
+CLASS = re.compile(r"db\.(t[234]g?|[mrx]\d+\w*)\.(micro|small|medium|large|\d*xlarge)")
+
+
+def _offer_classes() -> None:
+    """Every class that AWS could have is on offer for every version that there is."""
+    handlers = _handlers(rds, "DescribeOrderableDBInstanceOptions")
+
+    def describe_orderable_db_instance_options(params: dict[str, Any]) -> Any:
+        engine, name = rds._p(params, "Engine"), rds._p(params, "DBInstanceClass")
+        body = handlers["DescribeDBEngineVersions"]({"Engine": [engine]})[2]
+        known = re.findall(r"<EngineVersion>([\d.]+)<", body.decode() if isinstance(body, bytes) else body)
+        offered = known if CLASS.fullmatch(name) else []
+        options = "".join(
+            f"<OrderableDBInstanceOption><Engine>{engine}</Engine><EngineVersion>{version}</EngineVersion>"
+            f"<DBInstanceClass>{name}</DBInstanceClass></OrderableDBInstanceOption>"
+            for version in offered
+        )
+        result = f"<OrderableDBInstanceOptions>{options}</OrderableDBInstanceOptions>"
+        answer = "DescribeOrderableDBInstanceOptions"
+        return rds._xml(200, f"{answer}Response", f"<{answer}Result>{result}</{answer}Result>")
+
+    handlers["DescribeOrderableDBInstanceOptions"] = describe_orderable_db_instance_options
+
+
+def _read_certificates() -> None:
+    """A certificate that is imported is for the names in it."""
+    take = acm._import_certificate
+
+    def import_certificate(data: dict[str, Any]) -> Any:
+        answer = take(data)
+        body = acm._decode_pem_field(data.get("Certificate"))
+        if answer[0] == 200 and "BEGIN CERTIFICATE" in body:
+            extensions = x509.load_pem_x509_certificate(body.encode()).extensions
+            names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
+                x509.DNSName
+            )
+            kept = acm._certificates[json.loads(answer[2])["CertificateArn"]]
+            kept |= {"DomainName": names[0], "SubjectAlternativeNames": names}
+        return answer
+
+    acm._import_certificate = import_certificate
 
 
 def _handlers(service: Any, action: str) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ministack.services import alb, ec2
 
-from local import ministack_gaps, ministack_server
+from local import config, ministack_gaps, ministack_server, tls
 
 GROUP = "arn:aws:elasticloadbalancing:eu-west-1:000000000000:targetgroup/g/1"
 LOG = "arn:aws:logs:eu-west-1:000000000000:log-group:/mlflow/s"
@@ -176,6 +178,29 @@ def test_a_database_keeps_which_logs_it_exports() -> None:
     turned = {f"{change}.EnableLogTypes.member.1": "upgrade", f"{change}.DisableLogTypes.member.1": "postgresql"}
     handlers["ModifyDBInstance"](listed(DBInstanceIdentifier="logs", **turned))
     assert exports(handlers) == ["upgrade"]
+
+
+def test_every_class_of_a_database_is_on_offer() -> None:
+    ministack_gaps._offer_classes()
+    handlers = ministack_gaps._handlers(ministack_gaps.rds, "DescribeOrderableDBInstanceOptions")
+
+    def versions(name: str) -> list[str]:
+        body = handlers["DescribeOrderableDBInstanceOptions"](listed(Engine="postgres", DBInstanceClass=name))[2]
+        return re.findall(r"<EngineVersion>([\d.]+)<", body.decode() if isinstance(body, bytes) else body)
+
+    assert "16.4" in versions("db.t4g.small") and "16.4" in versions("db.m7g.large")
+    assert versions("db.x.y") == []
+
+
+def test_an_imported_certificate_is_for_the_names_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls.ensure(tmp_path)
+    monkeypatch.setattr(ministack_gaps.acm, "_import_certificate", ministack_gaps.acm._import_certificate)
+    ministack_gaps._read_certificates()
+    pem, key = ((tmp_path / f"{config.PUBLIC_DOMAIN}.{end}").read_bytes() for end in ("pem", "key"))
+    given = {"Certificate": base64.b64encode(pem).decode(), "PrivateKey": base64.b64encode(key).decode()}
+    arn = json.loads(ministack_gaps.acm._import_certificate(given)[2])["CertificateArn"]
+    described = json.loads(ministack_gaps.acm._describe_certificate({"CertificateArn": arn})[2])["Certificate"]
+    assert (described["DomainName"], described["Status"]) == (config.PUBLIC_DOMAIN, "ISSUED")
 
 
 def listed(**values: str) -> dict[str, list[str]]:
