@@ -255,8 +255,11 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def tag_dict(tags: list[dict[str, str]] | None) -> dict[str, str]:
-    """Return AWS's tag list as {"name": "value"}, without the `aws:` tags that only AWS may write."""
-    return {tag["Key"]: tag["Value"] for tag in tags or [] if not tag["Key"].startswith("aws:")}
+    """Return AWS's tag list as {"name": "value"}, without the `aws:` tags that only AWS may write.
+
+    An empty value is left out on the way from some services.
+    """
+    return {tag["Key"]: tag.get("Value", "") for tag in tags or [] if not tag["Key"].startswith("aws:")}
 
 
 def tag_changes(current: Mapping[str, str], wanted: Mapping[str, str] | None) -> tuple[dict[str, str], list[str]]:

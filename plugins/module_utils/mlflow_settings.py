@@ -141,6 +141,9 @@ RANGES = {
     "mlflow_access_log_days": (1, 36500, "S3 takes whole days"),
 }
 
+# More of a value than is ever printed.
+SHOWN_MOST = 2000
+
 # Names of what somebody takes for a setting that holds a secret.
 SECRET = re.compile(r"passw|secret|token|credential|private_key|access_key", re.I)
 
@@ -158,7 +161,7 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.variable} is {show(self.value)}: {self.reason}; {self.remedy}."
+        return f"{visible(self.variable)} is {show(self.value)}: {self.reason}; {self.remedy}."
 
 
 @dataclass(frozen=True)
@@ -195,8 +198,13 @@ def show(value: Any) -> str:
         if isinstance(value, Hidden)
         else json.dumps(value, default=str)
     )
-    text = re.sub(r"//[^/@\s]+@", "//...@", " ".join(text.split()))
+    text = re.sub(r"//[^/@\s]+@", "//...@", visible(text[:SHOWN_MOST]))
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def visible(text: str) -> str:
+    """A text on one line, with the code of each character that cannot be seen."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(text.split()))
 
 
 def is_unset(value: Any) -> bool:

@@ -63,6 +63,10 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
+def test_a_tag_without_a_value_is_an_empty_one() -> None:
+    assert mlflow_aws.tag_dict([{"Key": "a"}, {"Key": "b", "Value": "1"}]) == {"a": "", "b": "1"}
+
+
 def test_a_create_goes_through_a_client_that_never_repeats() -> None:
     cloud = Cloud({"Id": 1})
     assert cloud.create() == {"Id": 1}

@@ -53,7 +53,7 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"backup_days": 1.5}, "mlflow_backup_days", "1.5", "digits only"),
     ({"backup_days": True}, "mlflow_backup_days", "true", "digits only"),
     ({"auth": False}, "mlflow_auth", "false", "none or basic"),
-    ({"verify_url": "https://a\u200b.example"}, "mlflow_verify_url", "https://a\u200b.example", "on one line"),
+    ({"verify_url": "https://a\u200b.example"}, "mlflow_verify_url", "https://a\\u200b.example", "on one line"),
     ({"verify_url": "https://a.exa\nmple"}, "mlflow_verify_url", "https://a.exa mple", "on one line"),
     ({"allowed_cidrs": ["10.0.0.0/8\x00"]}, "mlflow_allowed_cidrs", '["10.0.0.0/8\\u0000"]', "on one line"),
     ({"backup_days": "\u0667"}, "mlflow_backup_days", "\u0667", "digits only"),
