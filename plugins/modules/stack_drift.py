@@ -513,7 +513,9 @@ class Reader:
         which = {"SecretId": f"mlflow/{self.stack}/{use}"}
         secret = self.ask("secretsmanager", "describe_secret", **which)
         policy = secret and self.ask("secretsmanager", "get_resource_policy", **which).get("ResourcePolicy")
-        return secret and secret | {"policy": policy}
+        # By stage, for the versions of a secret that is made anew are others.
+        stages = {stage: version for version, of in secret.pop("VersionIdsToStages", {}).items() for stage in of}
+        return secret and secret | {"policy": policy, "stages": stages}
 
     def log_groups(self) -> Any:
         """The log groups, of the server and of the network's flow."""
