@@ -27,6 +27,8 @@ GROUP = "mlflow"
 FACT = "mlflow"
 # Ansible's own words in --tags and --skip-tags.
 SPECIAL_TAGS = {"all", "tagged", "untagged", "always"}
+# What molecule passes over in every run, whether it is there or not.
+SKIPPED_BY_TOOLS = {"notest", "molecule-notest", "molecule-idempotence-notest"}
 
 
 def config_refusals(action_paths: Iterable[str], used: str | None, root: Path = ROOT) -> Iterator[str]:
@@ -54,6 +56,8 @@ def host_refusals(groups: Mapping[str, Sequence[str]], inventory: Sequence[str] 
 def tag_refusals(option: str, given: Iterable[str], known: set[str]) -> Iterator[str]:
     """The sentence on tags that no task has. `option` is --tags or --skip-tags."""
     for tag in given:
+        if option == "--skip-tags" and tag in SKIPPED_BY_TOOLS:
+            continue
         if tag not in known | SPECIAL_TAGS:
             close = difflib.get_close_matches(tag, sorted(known), n=1)
             listed = ", ".join(sorted(known - SPECIAL_TAGS)) or "none"

@@ -82,6 +82,8 @@ def test_tags_that_are_there_are_taken() -> None:
     for given in ({"all"}, {"network", "always"}, {"untagged"}):
         assert not list(refuse_empty.tag_refusals("--tags", given, known))
     assert list(refuse_empty.tag_refusals("--skip-tags", {"always"}, known))
+    assert not list(refuse_empty.tag_refusals("--skip-tags", {"molecule-notest"}, known))
+    assert list(refuse_empty.tag_refusals("--tags", {"molecule-notest"}, known))
     [sentence] = refuse_empty.tag_refusals("--tags", ["zzz"], known)
     assert sentence == "--tags is zzz, which no task has: this playbook has network, rds."
 
