@@ -174,6 +174,8 @@ class Rules:
         route = found[1] if found else ""
         if route == "/mlflow/upload-artifact":
             return self._upload(request)
+        if route in ("/mlflow/roles/list", "/mlflow/roles/get", "/mlflow/roles/permissions/list"):
+            return self._roles(request, route)
         if request.method in ("POST", "PATCH", "PUT") and has_nul(request.get_data()):
             return wrong("The request's text has the character NUL, which the database cannot keep: leave it out.")
         if request.method == "POST" and route == "/mlflow/experiments/create":
@@ -189,6 +191,21 @@ class Rules:
         """The request as MLflow reads it, which takes more than one spelling of a field."""
         handlers = importlib.import_module("mlflow.server.handlers")
         return handlers._get_request_message(getattr(importlib.import_module(f"mlflow.protos.{module}"), name)())
+
+    def _roles(self, request: Any, route: str) -> Refusal | None:
+        """Refuse a list of rights, with the names of what is denied, to who may not change them."""
+        auth = self._auth
+        if auth is None or self._administrator():
+            return None
+        if route == "/mlflow/roles/list":
+            user = auth.store.get_user(auth.authenticate_request().username)
+            asked = {one.strip() for one in request.args.getlist("workspace")}
+            allowed = asked <= set(auth.store.list_workspace_admin_workspaces(user.id))
+        else:
+            allowed = auth.validate_can_manage_roles()
+        return (
+            None if allowed else forbidden("Only who administers rights may list them; your own are in your account.")
+        )
 
     def _experiment(self) -> Refusal | None:
         location = self._message("CreateExperiment").artifact_location
