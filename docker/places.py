@@ -148,6 +148,9 @@ class Rules:
     def install(self, app: Any) -> None:
         """Make Flask ask these rules before each request, and MLflow's store refuse tags that move a trace."""
         app.before_request(self.of_request)
+        if self._auth is not None:
+            # Flask asks the last one first: before MLflow gives the maker the right on what was made.
+            app.after_request(self.made)
         store: Any = importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
         check = store._validate_trace_tag
 
@@ -168,6 +171,24 @@ class Rules:
             return None
         body = json.dumps({"error_code": refused.code, "message": refused.sentence})
         return flask.Response(body, status=refused.status, mimetype="application/json")
+
+    def made(self, response: Any) -> Any:
+        """Remove the rights on a new experiment's number that are older than it.
+
+        SQLite gives the numbers of experiments that are gone out again.
+        """
+        flask = importlib.import_module("flask")
+        if not flask.request.path.endswith("/mlflow/experiments/create") or response.status_code != 200:
+            return response
+        number = str(response.get_json()["experiment_id"])
+        kind = importlib.import_module("mlflow.server.auth.db.models").SqlRolePermission
+        with self._auth.store.ManagedSessionMaker(read_only=False) as session:
+            for name, what in (
+                ("experiment", kind.resource_pattern == number),
+                ("scorer", kind.resource_pattern.startswith(f"{number}/", autoescape=True)),
+            ):
+                session.query(kind).filter(kind.resource_type == name, what).delete(synchronize_session=False)
+        return response
 
     def _of_body(self, request: Any) -> Refusal | None:
         found = _API.search(request.path)
