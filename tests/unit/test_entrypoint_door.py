@@ -252,7 +252,6 @@ class Auth:
     def __init__(self, cache: dict[Any, Any] | None = None) -> None:
         self._USER_AUTH_CACHE, self._USER_AUTH_CACHE_LOCK = cache, threading.Lock()
         self.checks = self.now = self.most = 0
-        self.hmac = importlib.import_module("hmac")
         self.store = types.SimpleNamespace(get_user=lambda name: types.SimpleNamespace(username=name, is_admin=False))
 
     def _auth_cache_key(self, name: str, password: str) -> Any:
@@ -287,14 +286,50 @@ def test_passwords_are_checked_one_at_a_time() -> None:
     assert (auth.checks, auth.most) == (20, 1)
 
 
+def test_who_was_right_before_does_not_wait_behind_who_tries() -> None:
+    auth = Auth()
+
+    async def many() -> int:
+        logins = door.Logins(auth, "")
+        assert await login(logins, authorization=basic(b"ada:right")) == ADA
+        tries = [asyncio.create_task(login(logins, authorization=basic(b"ada:wrong"))) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert await login(logins, authorization=basic(b"ada:right")) == ADA
+        left = sum(not one.done() for one in tries)
+        await asyncio.gather(*tries)
+        assert await login(logins, authorization=basic(b"ada:right")) == ADA
+        return left
+
+    assert asyncio.run(many()) > 15
+
+
+def test_who_gives_up_while_waiting_blocks_nobody() -> None:
+    async def three() -> list[str]:
+        turns, done = door.Turns(), []
+
+        async def one(name: str, preferred: bool) -> None:
+            async with turns.turn(preferred):
+                await asyncio.sleep(0.01)
+                done.append(name)
+
+        tasks = [asyncio.create_task(one(name, name == "c")) for name in "abcd"]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await one("e", False)
+        return done
+
+    assert asyncio.run(three()) == ["a", "c", "d", "e"]
+
+
 def test_an_answer_that_is_kept_waits_for_no_check() -> None:
     auth = Auth({})
 
     async def twice() -> list[Any]:
         logins = door.Logins(auth, "")
         first = await login(logins, authorization=basic(b"admin:right"))
-        await logins._one.acquire()
-        return [first, await asyncio.wait_for(login(logins, authorization=basic(b"admin:right")), 5)]
+        async with logins._turns.turn(True):
+            return [first, await asyncio.wait_for(login(logins, authorization=basic(b"admin:right")), 5)]
 
     assert asyncio.run(twice()) == [door.Caller("admin", True)] * 2
     assert auth.checks == 1
