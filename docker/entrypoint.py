@@ -17,9 +17,11 @@ Variables of `serve`, `migrate` and `check` (an empty value counts as missing):
     MLFLOW_BACKEND_STORE_URI                   instead of them: postgresql://, mysql:// or sqlite:////folder/file
     MLFLOW_DB_TLS=verify|require|off           verify, the default, checks the server's certificate and name
     MLFLOW_DB_CA_FILE                          the CA for that; rds-ca.pem beside this file when missing
+    MLFLOW_DB_WAIT_SECONDS                     how long `serve` and `migrate` wait while it does not answer; 120
     MLFLOW_AUTH=basic|none                     basic also needs the next two
     MLFLOW_AUTH_ADMIN_PASSWORD                 12+ characters; used once, to make MLFLOW_AUTH_ADMIN_USERNAME (admin)
     MLFLOW_FLASK_SERVER_SECRET_KEY             16+ characters, the same in every task
+    MLFLOW_AUTH_CACHE_SECONDS                  how long a worker remembers a login that was right; 60, and 0 is off
     MLFLOW_LOG_FORMAT=text|json                json: every line on stdout and stderr is one object
     MLFLOW_PROMETHEUS=true|false               true: metrics at /metrics
 
@@ -45,6 +47,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import contracts
+import database_wait
 import jsonlog
 import schema
 from contracts import Given, Refusal
@@ -59,6 +62,12 @@ UVICORN_OPTIONS = "--timeout-keep-alive 75 --timeout-graceful-shutdown 20"
 # Where a load balancer in a VPC can speak from. Not "*": with it the first X-Forwarded-For entry, which every client
 # can write as it likes, would become the address in the access log.
 PROXY_NETWORKS = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,198.18.0.0/15,fc00::/7"
+
+# A check of a password costs 160 ms of CPU, and MLflow makes up to four in a request.
+AUTH_CACHE_SECONDS = 60
+
+# Long enough for a database that restarts or wakes up, and over before ECS takes the task for unhealthy (180 s).
+DATABASE_WAIT_SECONDS = 120
 
 # The password that older MLflow versions shipped; MLflow refuses it, with a traceback.
 _KNOWN_PASSWORD = "password1234"
@@ -75,7 +84,8 @@ class Plan:
     """What `serve` is going to do, as a value.
 
     `argv` and `environment` are those of the server process, `files` maps a path to its text (written with mode 0600),
-    `folders` are made beside them, `users` says whether the database has users, too.
+    `folders` are made beside them, `users` says whether the database has users, too. `wait_seconds` is how long the
+    database may take to answer.
     """
 
     argv: tuple[str, ...]
@@ -83,6 +93,7 @@ class Plan:
     files: Mapping[Path, str]
     database: Database
     users: bool
+    wait_seconds: int = DATABASE_WAIT_SECONDS
     folders: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -108,7 +119,7 @@ def make_plan(environ: Mapping[str, str], home: Path, scratch: Path, python: str
     users = _auth(given)
     if users:
         file = scratch / "basic_auth.ini"
-        files[file] = _users_ini(database.uri)
+        files[file] = _users_ini(database.uri, number(given, "MLFLOW_AUTH_CACHE_SECONDS", AUTH_CACHE_SECONDS, 0, 3600))
         server |= {name: given.values[name] for name in _LOGIN} | {"MLFLOW_AUTH_CONFIG_PATH": str(file)}
         argv += ["--app-name", "basic-auth"]
     folders = []
@@ -117,7 +128,8 @@ def make_plan(environ: Mapping[str, str], home: Path, scratch: Path, python: str
         argv += ["--expose-prometheus", str(folders[0])]
         # Its library reads both and calls the name that MLflow sets a thing of the past, once a worker.
         server["PROMETHEUS_MULTIPROC_DIR"] = str(folders[0])
-    return Plan(tuple(argv), server, files, database, users, tuple(folders), given.warnings)
+    wait = number(given, "MLFLOW_DB_WAIT_SECONDS", DATABASE_WAIT_SECONDS, 0, 3600)
+    return Plan(tuple(argv), server, files, database, users, wait, tuple(folders), given.warnings)
 
 
 def _environment(given: Given, hosts: list[str], database: Database, home: Path) -> dict[str, str]:
@@ -133,6 +145,7 @@ def _environment(given: Given, hosts: list[str], database: Database, home: Path)
     server.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     # A private subnet has no way out to the telemetry service, and nobody asked the operator.
     server.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    _lift_pool_limit(server)
     server.setdefault("FORWARDED_ALLOW_IPS", PROXY_NETWORKS)
     server.setdefault("PYTHONUNBUFFERED", "1")
     if "AWS_REGION" in server:
@@ -143,6 +156,17 @@ def _environment(given: Given, hosts: list[str], database: Database, home: Path)
     if log_format(given) == "json":
         server["PYTHONPATH"] = os.pathsep.join(filter(None, (str(home), server.get("PYTHONPATH"))))
     return {**server, **database.environment}
+
+
+def _lift_pool_limit(server: dict[str, str]) -> None:
+    """Let the pools open as many connections as there are threads that ask for one, 40 a worker, in place of 15.
+
+    A thread that waits 30 s for a connection in vain answers 400, which no client repeats, and a write is lost. Of
+    those beyond the pool's own five, a connection is closed again when it comes back.
+    """
+    if server.get("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "QueuePool") == "QueuePool":
+        # Another pool takes no such option.
+        server.setdefault("MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW", "-1")
 
 
 def log_format(given: Given) -> str:
@@ -200,17 +224,19 @@ def _auth(given: Given) -> bool:
     return True
 
 
-def _users_ini(uri: str) -> str:
+def _users_ini(uri: str, cache_seconds: int) -> str:
     """Return MLflow's basic-auth file: users live beside the experiments, in tables of their own.
 
     Everybody who can log in may read everything and creates what they then manage alone; the administrator widens
-    or narrows that per user. The administrator stays in the environment, out of this file.
+    or narrows that per user. The administrator stays in the environment, out of this file. A worker takes a password
+    that was right as right for `cache_seconds`; docs/login.md says what may be stale so long.
     """
     return (
         "[mlflow]\n"
         "default_permission = READ\n"
         # MLflow reads the file with configparser, to which a percent sign is syntax.
         f"database_uri = {uri.replace('%', '%%')}\n"
+        f"auth_cache_ttl_seconds = {cache_seconds}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
 
@@ -240,6 +266,7 @@ def execute(plan: Plan) -> NoReturn:
     The server keeps this process's id, so that in a container it is the one that gets SIGTERM.
     """
     write(plan)
+    database_wait.wait(plan.database, plan.wait_seconds, say)
     schema.prepare(plan.database, plan.users, plan.argv[0], plan.environment, say)
     sys.stdout.flush()
     os.dup2(1, 2)
@@ -305,6 +332,7 @@ def run(command: str, environ: Mapping[str, str]) -> None:
     try:
         write(plan)
         if command == "migrate":
+            database_wait.wait(plan.database, plan.wait_seconds, say)
             schema.migrate(plan.database, plan.users, plan.argv[0], plan.environment, say)
         else:
             say(schema.check(plan.database, plan.users))

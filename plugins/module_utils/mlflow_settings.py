@@ -116,6 +116,7 @@ PATTERNS = {
 # Variable: (least, most, why these).
 RANGES = {
     "mlflow_workers": (1, 64, "a server needs at least one process"),
+    "mlflow_auth_cache_seconds": (0, 3600, "an old password may be taken for so long"),
     "mlflow_capacity_min": (1, 100, "a stack runs at least one task"),
     "mlflow_capacity_max": (1, 100, "a stack runs at least one task"),
     "mlflow_capacity_cpu_target": (10, 90, "it is a percentage with room to react"),

@@ -95,6 +95,11 @@ CHANGES: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], Any], Any]] 
     "memory": ({"size": {**SIZE, "memory": 2048}}, lambda d: d["memory"], "2048"),
     "architecture": ({"architecture": "arm64"}, lambda d: d["runtimePlatform"]["cpuArchitecture"], "ARM64"),
     "login": ({"auth": "none"}, lambda d: "MLFLOW_AUTH_ADMIN_PASSWORD" in secrets(d), False),
+    "remembered login": (
+        {"auth_cache_seconds": 0},
+        lambda d: told(d)["MLFLOW_AUTH_CACHE_SECONDS"],
+        "0",
+    ),
     "storage": ({"storage": "efs"}, lambda d: [one["name"] for one in d["volumes"]], ["tmp", "data"]),
 }
 

@@ -23,6 +23,7 @@ PROGRAM = Path(__file__).parents[2] / "docker" / "entrypoint.py"
 sys.path.insert(0, str(PROGRAM.parent))
 entrypoint = importlib.import_module("entrypoint")
 schema = importlib.import_module("schema")
+database_wait = importlib.import_module("database_wait")
 
 PYTHON = "/opt/python"
 SCRATCH = Path("/scratch")
@@ -158,6 +159,7 @@ def test_users_file_is_read_back_as_written(rds: dict[str, str], home: Path, use
     assert dict(parser["mlflow"]) == {
         "default_permission": "READ",
         "database_uri": made.database.uri,
+        "auth_cache_ttl_seconds": "60",
         "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
     }
     authority = made.database.uri.removeprefix("postgresql+psycopg://").removesuffix("/tracking")
@@ -180,6 +182,27 @@ def test_users_file_is_read_back_as_written(rds: dict[str, str], home: Path, use
 )
 def test_precedence(rds: dict[str, str], home: Path, name: str, value: str, expected: str) -> None:
     assert plan(rds | {name: value}, home).environment[name] == expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [("0", "0"), ("1", "1"), ("3600", "3600"), ("", "60")])
+def test_how_long_a_login_is_remembered(rds: dict[str, str], home: Path, given: str, expected: str) -> None:
+    made = plan(rds | {"MLFLOW_AUTH_CACHE_SECONDS": given}, home)
+    assert f"auth_cache_ttl_seconds = {expected}\n" in made.files[SCRATCH / "basic_auth.ini"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "-1"),
+        ({"MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "7"}, "7"),
+        ({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "QueuePool"}, "-1"),
+        ({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}, None),
+    ],
+)
+def test_the_pool_opens_what_the_threads_need(
+    rds: dict[str, str], home: Path, given: dict[str, str], expected: str | None
+) -> None:
+    assert plan(rds | given, home).environment.get("MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW") == expected
 
 
 def test_region_reaches_boto3(efs: dict[str, str], home: Path) -> None:
@@ -231,6 +254,9 @@ def test_ca_file_from_environment(rds: dict[str, str], tmp_path: Path) -> None:
         ({"MLFLOW_HOST": "--reload"}, ["MLFLOW_HOST='--reload'"]),
         ({"MLFLOW_WORKERS": "0"}, ["MLFLOW_WORKERS='0'", "1 to 64"]),
         ({"MLFLOW_WORKERS": "auto"}, ["MLFLOW_WORKERS='auto'"]),
+        ({"MLFLOW_AUTH_CACHE_SECONDS": "3601"}, ["MLFLOW_AUTH_CACHE_SECONDS='3601'", "0 to 3600"]),
+        ({"MLFLOW_AUTH_CACHE_SECONDS": "-1"}, ["MLFLOW_AUTH_CACHE_SECONDS='-1'"]),
+        ({"MLFLOW_DB_WAIT_SECONDS": "1m"}, ["MLFLOW_DB_WAIT_SECONDS='1m'", "(then 120)"]),
         ({"MLFLOW_WORKERS": "1.5"}, ["MLFLOW_WORKERS='1.5'"]),
         ({"MLFLOW_ARTIFACTS_DESTINATION": ""}, ["MLFLOW_ARTIFACTS_DESTINATION is missing", "s3://"]),
         ({"MLFLOW_ARTIFACTS_DESTINATION": "/mlflow/artifacts"}, ["'/mlflow/artifacts'", "s3://"]),
@@ -323,6 +349,7 @@ def _execute(made: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(os, "dup2", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(os, "environ", {"PGSSLMODE": "disable", "PGSERVICE": "x"})
+    monkeypatch.setattr(database_wait, "wait", lambda *arguments: calls.append(arguments[:2]))
     monkeypatch.setattr(schema, "prepare", lambda *arguments: calls.append(arguments[:4]))
     entrypoint.execute(made)
     return calls
@@ -333,6 +360,7 @@ def test_execute_becomes_the_server(
 ) -> None:
     made = entrypoint.make_plan(efs, home, tmp_path / "scratch", PYTHON)
     assert _execute(made, monkeypatch) == [
+        (made.database, 120),
         (made.database, True, PYTHON, made.environment),
         (1, 2),
         (PYTHON, made.argv, dict(made.environment)),

@@ -26,6 +26,7 @@ MLFLOW = {
     "storage": "rds",
     "exposure": "internal",
     "auth": "basic",
+    "auth_cache_seconds": 60,
     "image": ECR,
     "image_copy": False,
     "architecture": "x86_64",
