@@ -24,6 +24,7 @@ Variables of `serve`, `migrate` and `check` (an empty value counts as missing):
     MLFLOW_AUTH_CACHE_SECONDS                  how long a worker remembers a login that was right; 60, and 0 is off
     MLFLOW_LOG_FORMAT=text|json                json: every line on stdout and stderr is one object
     MLFLOW_PROMETHEUS=true|false               true: metrics at /metrics
+    MLFLOW_MAX_BODY_MIB                        the largest request but an artifact's, 32 when missing
 
 Other systems' variables are understood, too: contracts.py has the table, docs/moving.md the words.
 
@@ -48,6 +49,7 @@ from typing import NoReturn
 
 import contracts
 import database_wait
+import door
 import jsonlog
 import schema
 from contracts import Given, Refusal
@@ -108,20 +110,21 @@ def make_plan(environ: Mapping[str, str], home: Path, scratch: Path, python: str
     hosts = _allowed_hosts(given)
     workers = number(given, "MLFLOW_WORKERS", 1, 1, 64)
     database = locate(given, home, scratch, workers)
-    server = _environment(given, hosts, database, home)
+    server = _environment(given, hosts, database, home, scratch)
 
     argv = [python, "-m", "mlflow", "server"]
     argv += ["--host", _address(given), "--port", str(_port(given))]
     argv += ["--workers", str(workers), "--uvicorn-opts", UVICORN_OPTIONS]
     argv += ["--backend-store-uri", database.uri]
     argv += ["--serve-artifacts", "--artifacts-destination", _artifacts(given)]
-    files = dict(database.files)
+    files = {scratch / "door-1.dist-info" / name: text for name, text in door.entry_points()} | dict(database.files)
     users = _auth(given)
+    # MLflow's own apps are not used: these two are in door.py.
+    argv += ["--app-name", "basic-auth" if users else "no-auth"]
     if users:
         file = scratch / "basic_auth.ini"
         files[file] = _users_ini(database.uri, number(given, "MLFLOW_AUTH_CACHE_SECONDS", AUTH_CACHE_SECONDS, 0, 3600))
         server |= {name: given.values[name] for name in _LOGIN} | {"MLFLOW_AUTH_CONFIG_PATH": str(file)}
-        argv += ["--app-name", "basic-auth"]
     folders = []
     if choice(given, "MLFLOW_PROMETHEUS", "false", ("true", "false")) == "true":
         folders = [scratch / "metrics"]
@@ -132,7 +135,7 @@ def make_plan(environ: Mapping[str, str], home: Path, scratch: Path, python: str
     return Plan(tuple(argv), server, files, database, users, wait, tuple(folders), given.warnings)
 
 
-def _environment(given: Given, hosts: list[str], database: Database, home: Path) -> dict[str, str]:
+def _environment(given: Given, hosts: list[str], database: Database, home: Path, scratch: Path) -> dict[str, str]:
     """Return the server's environment: what was given but what the entrypoint itself has read, and our defaults."""
     ours = contracts.consumed().union(_NOT_HANDED_ON)
     server = {name: value for name, value in given.values.items() if name not in ours}
@@ -153,8 +156,11 @@ def _environment(given: Given, hosts: list[str], database: Database, home: Path)
         server.setdefault("AWS_DEFAULT_REGION", server["AWS_REGION"])
     server["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(hosts)
     server.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", _origins(hosts))
-    if log_format(given) == "json":
-        server["PYTHONPATH"] = os.pathsep.join(filter(None, (str(home), server.get("PYTHONPATH"))))
+    server[door.LIMIT] = str(number(given, door.LIMIT, door.DEFAULT_LIMIT, 1, 1024))
+    # Before all else on the path, so that MLflow's name for its app with logins is ours; and the folder in which the
+    # server was started, in the container one that it writes to, is none of Python's.
+    server["PYTHONPATH"] = os.pathsep.join(filter(None, (str(scratch), str(home), server.get("PYTHONPATH"))))
+    server["PYTHONSAFEPATH"] = "1"
     return {**server, **database.environment}
 
 
@@ -237,7 +243,7 @@ def _users_ini(uri: str, cache_seconds: int) -> str:
         # MLflow reads the file with configparser, to which a percent sign is syntax.
         f"database_uri = {uri.replace('%', '%%')}\n"
         f"auth_cache_ttl_seconds = {cache_seconds}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "authorization_function = door:authorize\n"
     )
 
 
@@ -245,7 +251,8 @@ def write(plan: Plan) -> None:
     """Write the plan's files and let the database's driver in this process read what the server's will."""
     for path in (*plan.files, *plan.folders):
         try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            for folder in (path.parent.parent, path.parent):
+                folder.mkdir(mode=0o700, exist_ok=True)
             if path in plan.folders:
                 path.mkdir(mode=0o700)
             else:

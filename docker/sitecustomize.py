@@ -1,5 +1,8 @@
-"""Python runs this at its start where the folder is on PYTHONPATH: the entrypoint puts it there for JSON logs."""
+"""Python runs this at its start where the folder is on PYTHONPATH, as it is in the server's processes."""
 
-import jsonlog
+import os
 
-jsonlog.install()
+if os.environ.get("MLFLOW_LOG_FORMAT") == "json":
+    import jsonlog
+
+    jsonlog.install()

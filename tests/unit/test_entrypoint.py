@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import http.server
 import importlib
+import importlib.metadata
 import json
 import os
 import re
@@ -114,11 +115,33 @@ def test_plan_sqlite(efs: dict[str, str], home: Path, tmp_path: Path) -> None:
     assert options(made.argv)["--workers"] == "1"
 
 
-def test_plan_without_logins_writes_nothing(efs: dict[str, str], home: Path) -> None:
+def test_plan_without_logins_writes_no_users_file(efs: dict[str, str], home: Path) -> None:
     made = plan(efs | {"MLFLOW_AUTH": "none", "MLFLOW_AUTH_ADMIN_PASSWORD": "short"}, home)
-    assert made.files == {}
-    assert "--app-name" not in made.argv
+    assert {path.parent.name for path in made.files} == {"door-1.dist-info"}
+    assert options(made.argv)["--app-name"] == "no-auth"
     assert "MLFLOW_AUTH_CONFIG_PATH" not in made.environment
+
+
+@pytest.mark.parametrize("auth", ["basic", "none"])
+def test_the_app_is_ours_before_mlflows(
+    efs: dict[str, str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auth: str
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    scratch = tmp_path / "scratch"
+    made = entrypoint.make_plan(efs | {"MLFLOW_AUTH": auth}, home, scratch, PYTHON)
+    entrypoint.write(made)
+    folders = made.environment["PYTHONPATH"].split(":")
+    assert folders == [str(scratch), str(home)]
+    assert made.environment["PYTHONSAFEPATH"] == "1"
+    other = tmp_path / "site-packages" / "mlflow-3.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Name: mlflow\n")
+    (other / "entry_points.txt").write_text("[mlflow.app]\nbasic-auth = mlflow.server.auth:create_app\n")
+    path = [*folders, str(other.parent)]
+    found = [one for dist in importlib.metadata.distributions(path=path) for one in dist.entry_points]
+    first = next(one for one in found if one.name == options(made.argv)["--app-name"])
+    module, _, name = first.value.partition(":")
+    assert (module, callable(getattr(importlib.import_module(module), name))) == ("door", True)
 
 
 def test_keep_alive_outlives_the_load_balancer_and_stop_is_bounded() -> None:
@@ -160,7 +183,7 @@ def test_users_file_is_read_back_as_written(rds: dict[str, str], home: Path, use
         "default_permission": "READ",
         "database_uri": made.database.uri,
         "auth_cache_ttl_seconds": "60",
-        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+        "authorization_function": "door:authorize",
     }
     authority = made.database.uri.removeprefix("postgresql+psycopg://").removesuffix("/tracking")
     assert re.fullmatch(r"[A-Za-z0-9%]+@db\.example\.com:6432", authority)
@@ -175,6 +198,8 @@ def test_users_file_is_read_back_as_written(rds: dict[str, str], home: Path, use
         ("FORWARDED_ALLOW_IPS", "10.1.0.0/16", "10.1.0.0/16"),
         ("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "https://other", "https://other"),
         ("AWS_DEFAULT_REGION", "eu-west-3", "eu-west-3"),
+        ("MLFLOW_MAX_BODY_MIB", "", "32"),
+        ("MLFLOW_MAX_BODY_MIB", "64", "64"),
         ("PGSSLMODE", "disable", "verify-full"),
         ("PGPASSWORD", "ambient", DATABASE),
         ("MLFLOW_S3_ENDPOINT_URL", "https://127.0.0.1:1", "https://127.0.0.1:1"),
@@ -283,6 +308,7 @@ def test_ca_file_from_environment(rds: dict[str, str], tmp_path: Path) -> None:
         ({"MLFLOW_DB_TLS": "yes"}, ["MLFLOW_DB_TLS='yes'", "verify", "off"]),
         ({"MLFLOW_LOG_FORMAT": "xml"}, ["MLFLOW_LOG_FORMAT='xml'", "json"]),
         ({"MLFLOW_PROMETHEUS": "1"}, ["MLFLOW_PROMETHEUS='1'", "true"]),
+        ({"MLFLOW_MAX_BODY_MIB": "0"}, ["MLFLOW_MAX_BODY_MIB='0'", "1 to 1024", "then 32"]),
         ({"MLFLOW_DB_DIALECT": "mysql", "MLFLOW_MYSQL_SSL_CA": "/ca"}, ["MLFLOW_MYSQL_SSL_CA", "MLFLOW_DB_CA_FILE"]),
         ({"MLFLOW_DB_HOST": ""}, ["MLFLOW_DB_HOST is missing"]),
         ({"MLFLOW_DB_HOST": "db:5432"}, ["MLFLOW_DB_HOST='db:5432'", "MLFLOW_DB_PORT"]),
@@ -391,10 +417,10 @@ def test_metrics_have_a_folder(
     assert "--expose-prometheus" not in plan(efs | {"MLFLOW_PROMETHEUS": "false"}, home).argv
 
 
-def test_json_logs_reach_every_process(efs: dict[str, str], home: Path) -> None:
-    assert "PYTHONPATH" not in plan(efs | {"MLFLOW_LOG_FORMAT": "text"}, home).environment
+def test_our_modules_reach_every_process(efs: dict[str, str], home: Path) -> None:
     made = plan(efs | {"MLFLOW_LOG_FORMAT": "json", "PYTHONPATH": "/other"}, home)
-    assert made.environment["PYTHONPATH"] == f"{home}:/other"
+    assert made.environment["PYTHONPATH"] == f"{SCRATCH}:{home}:/other"
+    assert made.environment["MLFLOW_LOG_FORMAT"] == "json"
 
 
 def test_a_refusal_can_be_json() -> None:

@@ -14,18 +14,28 @@ DOCKER = Path(__file__).parents[2] / "docker"
 HEAD = "import logging, sys, threading, traceback, warnings\n"
 
 
-def lines(program: str) -> list[dict[str, str]]:
-    """What a process with the module sitecustomize on its path writes, in order and parsed."""
+def written(program: str, log_format: str) -> str:
+    """What a process with the module sitecustomize on its path writes, in order."""
     done = subprocess.run(
         [sys.executable, "-c", HEAD + program],
-        env={"PYTHONPATH": str(DOCKER), "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"},
+        env={
+            "PYTHONPATH": str(DOCKER),
+            "PATH": os.environ["PATH"],
+            "PYTHONUNBUFFERED": "1",
+            "MLFLOW_LOG_FORMAT": log_format,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
         timeout=30,
     )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return done.stdout
+
+
+def lines(program: str) -> list[dict[str, str]]:
+    """The same, parsed."""
+    found = [json.loads(line) for line in written(program, "json").splitlines()]
     assert [one for one in found if list(one) != ["time", "level", "logger", "message"]] == []
     return found
 
@@ -70,3 +80,7 @@ def test_child_processes_write_objects_too() -> None:
 
 def test_text_that_only_begins_like_an_object_is_wrapped() -> None:
     assert lines("""print('{"time": "x')""")[0]["message"] == '{"time": "x'
+
+
+def test_text_stays_text() -> None:
+    assert written("print('a')", "text") == "a\n"
