@@ -1,7 +1,7 @@
 """What a request costs with and without a login: `python -m bench.logins`; writes its figures into docs/image.md.
 
-One worker a server, started by docker/entrypoint.py on one PostgreSQL with TLS. Only the variables named in SIDES
-differ. CPU is that of the server's processes; requests a second depend on who else computes on this machine.
+One worker a server, all on one PostgreSQL with TLS: this image's entrypoint, and MLflow's own server as it comes. CPU
+is that of the server's processes; requests a second depend on who else computes on this machine.
 """
 
 from __future__ import annotations
@@ -28,17 +28,25 @@ MARKERS = ("<!-- logins: start -->", "<!-- logins: end -->")
 PASSWORD = secrets.token_hex(12)
 REQUESTS = 80
 CLIENTS = 8
-# MLflow's own, which a variable of ours has to name.
-MLFLOWS_POOL = {"MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "10"}
-REMEMBERED, DEFAULT = "remembered 60 s, as this image does", "never remembered, as MLflow does"
-SIDES: Mapping[str, Mapping[str, str]] = {
-    REMEMBERED: {},
-    DEFAULT: {"MLFLOW_AUTH_CACHE_SECONDS": "0", **MLFLOWS_POOL},
-    "no login, as the ECS demo and what the CDK module puts behind nginx": {"MLFLOW_AUTH": "none", **MLFLOWS_POOL},
-    "no login and no pool, as the App Runner image behind nginx": {
-        "MLFLOW_AUTH": "none",
-        "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
-    },
+REMEMBERED, DEFAULT = "this image: remembered for 60 s", "MLflow's default login"
+
+
+class Side(NamedTuple):
+    """`ours` is this image's entrypoint, else MLflow's own server; `own` are variables that it is given."""
+
+    ours: bool
+    own: Mapping[str, str] = {}
+
+
+SIDES = {
+    REMEMBERED: Side(True),
+    "this image: `mlflow_auth_cache_seconds: 0`": Side(True, {"MLFLOW_AUTH_CACHE_SECONDS": "0"}),
+    "this image: `mlflow_auth: none`": Side(True, {"MLFLOW_AUTH": "none"}),
+    DEFAULT: Side(False),
+    "no login: the ECS demo; the CDK module behind its nginx": Side(False, {"MLFLOW_AUTH": "none"}),
+    "no login, no pool: the App Runner image behind its nginx": Side(
+        False, {"MLFLOW_AUTH": "none", "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}
+    ),
 }
 
 
@@ -89,9 +97,9 @@ def cost(server: servers.Server, ask: Callable[[servers.Client], int], requests:
     return Cost(cpu / requests * 1000, requests / wall)
 
 
-def side(folder: Path, database: Mapping[str, str], own: Mapping[str, str], requests: int) -> dict[str, Cost]:
-    """The cost of each kind of request on a server with the variables `own`."""
-    with servers.running(folder, database, PASSWORD, **own) as server:
+def costs_of(folder: Path, database: Mapping[str, str], side: Side, requests: int) -> dict[str, Cost]:
+    """The cost of each kind of request on a server of this side."""
+    with servers.running(folder, database, PASSWORD, ours=side.ours, **side.own) as server:
         client = server.client()
         experiment = client.do("POST", "experiments/create", name=f"costs {server.port} {time.time()}")["experiment_id"]
         run = client.do("POST", "runs/create", experiment_id=experiment)["run"]["info"]["run_id"]
@@ -104,8 +112,8 @@ def measured(requests: int) -> Iterator[tuple[str, dict[str, Cost]]]:
         folder = Path(scratch, "servers")
         with servers.running(folder, database.env, PASSWORD):
             pass
-        for name, own in SIDES.items():
-            yield name, side(folder, database.env, own, requests)
+        for name, side in SIDES.items():
+            yield name, costs_of(folder, database.env, side, requests)
 
 
 def table(found: Mapping[str, Mapping[str, Cost]], requests: int, about: Mapping[str, str]) -> str:

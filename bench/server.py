@@ -168,6 +168,7 @@ class Client:
     def __init__(self, port: int, user: str, password: str) -> None:
         self.connection = http.client.HTTPConnection(config.HOST, port, timeout=120)
         self.headers: dict[str, str] = {}
+        self.answered: http.client.HTTPMessage | None = None
         self.login(user, password)
 
     def login(self, user: str, password: str) -> Client:
@@ -177,10 +178,11 @@ class Client:
         return self
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, str]:
-        """(status, text) of one request."""
+        """(status, text) of one request; `answered` has the headers."""
         data = None if body is None else json.dumps(body).encode()
         self.connection.request(method, path, body=data, headers=self.headers)
         answer = self.connection.getresponse()
+        self.answered = answer.headers
         return answer.status, answer.read().decode(errors="replace")
 
     def get(self, path: str) -> int:
@@ -218,18 +220,41 @@ def environment(database: Mapping[str, str], port: int, password: str, **own: st
     }
 
 
-def launch(folder: Path, database: Mapping[str, str], password: str = "", **own: str) -> Server:
-    """Start the entrypoint with a log in `folder`; `own` are more of its variables. The caller stops it."""
+def plain(database: Mapping[str, str], env: Mapping[str, str], folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of MLflow's own server: its defaults, its own login where MLFLOW_AUTH is basic."""
+    uri = "postgresql+psycopg://{MLFLOW_DB_USERNAME}@{MLFLOW_DB_HOST}:{MLFLOW_DB_PORT}/{MLFLOW_DB_DATABASE}"
+    uri = uri.format(**database)
+    words = ["-m", "mlflow", "server", "--host", config.HOST, "--port", env["MLFLOW_PORT"], "--workers", "1"]
+    words += ["--backend-store-uri", uri, "--artifacts-destination", env["MLFLOW_ARTIFACTS_DESTINATION"]]
+    driver = {"PGPASSWORD": database["MLFLOW_DB_PASSWORD"], "PGSSLMODE": "verify-full"}
+    driver |= {"PGSSLROOTCERT": database["MLFLOW_DB_CA_FILE"], "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    if env["MLFLOW_AUTH"] == "basic":
+        ini = folder / "basic_auth.ini"
+        ini.write_text(f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {uri}\n")
+        words += ["--app-name", "basic-auth"]
+        driver |= {"MLFLOW_AUTH_CONFIG_PATH": str(ini), "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN}
+    return [str(config.SERVER_PYTHON), *words], {**env, **driver, "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def launch(folder: Path, database: Mapping[str, str], password: str = "", *, ours: bool = True, **own: str) -> Server:
+    """Start the entrypoint with a log in `folder`; `own` are more of its variables. The caller stops it.
+
+    Without `ours` it is MLflow's own server in place of the entrypoint's.
+    """
     password = password or secrets.token_hex(12)
     port = config.free_port()
     folder.mkdir(parents=True, exist_ok=True)
     scratch, log = folder / f"tmp-{port}", folder / f"server-{port}.log"
     scratch.mkdir()
     env = environment(database, port, password, **{"TMPDIR": str(scratch), "HOME": str(scratch), **own})
+    command = [str(config.SERVER_PYTHON), str(ENTRYPOINT), "serve"]
+    if not ours:
+        command, env = plain(database, env, scratch)
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [str(config.SERVER_PYTHON), str(ENTRYPOINT), "serve"],
+            command,
             env=env,
+            cwd=scratch,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -238,9 +263,11 @@ def launch(folder: Path, database: Mapping[str, str], password: str = "", **own:
 
 
 @contextlib.contextmanager
-def running(folder: Path, database: Mapping[str, str], password: str = "", **own: str) -> Iterator[Server]:
+def running(
+    folder: Path, database: Mapping[str, str], password: str = "", *, ours: bool = True, **own: str
+) -> Iterator[Server]:
     """`launch`, healthy; stopped at the end."""
-    server = launch(folder, database, password, **own)
+    server = launch(folder, database, password, ours=ours, **own)
     try:
         server.wait_until_healthy()
         yield server

@@ -147,10 +147,60 @@ def test_a_hundred_clients_at_once_lose_nothing(database: machine.Postgres, fold
 def test_a_remembered_login_takes_at_most_a_fifth_of_the_cpu(database: machine.Postgres, folder: Path) -> None:
     costs = {}
     for name in (logins.REMEMBERED, logins.DEFAULT):
-        with machine.running(folder, database.env, PASSWORD, **logins.SIDES[name]) as server:
+        side = logins.SIDES[name]
+        with machine.running(folder, database.env, PASSWORD, ours=side.ours, **side.own) as server:
             run = logins.kinds("0", "")["experiments/get"]
             costs[name] = logins.cost(server, run, 30, 2).cpu
     assert costs[logins.REMEMBERED] <= costs[logins.DEFAULT] / 5
+
+
+def test_behind_https(database: machine.Postgres, folder: Path) -> None:
+    own = {
+        "MLFLOW_PUBLIC_SCHEME": "https",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "team-A-1.elb.example,team-A-1.elb.example:*,127.0.0.1:*",
+        "FORWARDED_ALLOW_IPS": "10.42.0.0/20,10.42.16.0/20",
+        "MLFLOW_DEFAULT_PERMISSION": "NO_PERMISSIONS",
+    }
+    with machine.running(folder, database.env, PASSWORD, **own) as server:
+
+        def ask(method: str, path: str, body: object = None, login: bool = True, **headers: str) -> tuple[int, str]:
+            client = server.client(machine.ADMIN if login else "")
+            client.headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+            status, _ = client.ask(method, path, body)
+            assert client.answered is not None
+            assert client.answered["Strict-Transport-Security"] == "max-age=31536000"
+            assert "Server" not in client.answered
+            return status, "; ".join(client.answered.get_all("Set-Cookie", []))
+
+        # Names are those of DNS, in any spelling, and no others.
+        search = f"{machine.API}/experiments/search?max_results=1"
+        for host in ("TEAM-A-1.elb.example", "team-A-1.elb.example:443", "team-a-1.elb.example"):
+            assert ask("GET", search, Host=host)[0] == 200
+        assert ask("GET", search, Host="team-a-2.elb.example")[0] == 403
+        assert ask("GET", search, login=False)[0] == 401
+
+        # Pages of the server's own come by HTTPS.
+        runs = ("POST", f"{machine.API}/runs/search", {"experiment_ids": ["0"]})
+        assert ask(*runs, Host="team-a-1.elb.example", Origin="https://team-a-1.elb.example")[0] == 200
+        assert ask(*runs, Host="team-a-1.elb.example", Origin="http://team-a-1.elb.example")[0] == 403
+
+        # The one cookie is that of the form for new users.
+        status, cookie = ask("GET", "/signup")
+        assert (status, "session=" in cookie) == (200, True)
+        assert {"Secure", "HttpOnly", "SameSite=Lax"} <= {part.strip() for part in cookie.split(";")}
+
+        # Who is not the load balancer says nothing of others: the log has who it was.
+        ask("GET", "/health", X_Forwarded_For="203.0.113.9")
+        assert "203.0.113.9" not in server.log()
+
+        # What nobody has given is denied, and what one has made is theirs.
+        admin = server.client()
+        admin.do("POST", "users/create", username="newcomer", password=OLD)
+        theirs = admin.do("POST", "experiments/create", name="of the administrator")["experiment_id"]
+        newcomer = server.client("newcomer", OLD)
+        assert newcomer.get(f"experiments/get?experiment_id={theirs}") == 403
+        own_one = newcomer.do("POST", "experiments/create", name="of the newcomer")["experiment_id"]
+        assert newcomer.do("POST", "runs/create", experiment_id=own_one)["run"]
 
 
 @contextlib.contextmanager

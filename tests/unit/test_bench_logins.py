@@ -20,6 +20,6 @@ def test_the_table_has_a_line_for_each_side_and_their_ratio() -> None:
     assert "takes 1/10.0 of the CPU" in text
 
 
-def test_each_side_differs_from_the_first_in_variables_of_the_entrypoint_only() -> None:
-    assert logins.SIDES[logins.REMEMBERED] == {}
-    assert all(own for name, own in logins.SIDES.items() if name != logins.REMEMBERED)
+def test_the_two_that_are_compared_are_the_defaults_of_both() -> None:
+    assert logins.SIDES[logins.REMEMBERED] == logins.Side(True)
+    assert logins.SIDES[logins.DEFAULT] == logins.Side(False)

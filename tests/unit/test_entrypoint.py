@@ -145,7 +145,7 @@ def test_the_app_is_ours_before_mlflows(
 
 
 def test_keep_alive_outlives_the_load_balancer_and_stop_is_bounded() -> None:
-    words = shlex.split(entrypoint.UVICORN_OPTIONS)
+    words = [word for word in shlex.split(entrypoint.UVICORN_OPTIONS) if word != "--no-server-header"]
     given = dict(zip(words[::2], words[1::2], strict=True))
     assert int(given["--timeout-keep-alive"]) > 60
     assert 0 < int(given["--timeout-graceful-shutdown"]) < 30
@@ -236,13 +236,35 @@ def test_region_reaches_boto3(efs: dict[str, str], home: Path) -> None:
 
 
 def test_own_pages_may_post(efs: dict[str, str], home: Path) -> None:
-    made = plan(efs | {"MLFLOW_SERVER_ALLOWED_HOSTS": "a.example, a.example:*"}, home)
+    hosts = {"MLFLOW_SERVER_ALLOWED_HOSTS": "a.example, a.example:*"}
+    made = plan(efs | hosts, home)
     assert made.environment["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",") == [
         "https://a.example",
         "http://a.example",
         "https://a.example:*",
         "http://a.example:*",
     ]
+    for scheme in ("https", "http"):
+        made = plan(efs | hosts | {"MLFLOW_PUBLIC_SCHEME": scheme}, home)
+        origins = f"{scheme}://a.example,{scheme}://a.example:*"
+        assert made.environment["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == origins
+        assert made.environment["MLFLOW_PUBLIC_SCHEME"] == scheme
+
+
+def test_hosts_have_one_spelling(efs: dict[str, str], home: Path) -> None:
+    made = plan(efs | {"MLFLOW_SERVER_ALLOWED_HOSTS": "Team-A.example,team-a.example,team-A.example:*"}, home)
+    assert made.environment["MLFLOW_SERVER_ALLOWED_HOSTS"] == "team-a.example,team-a.example:*"
+
+
+def test_nobody_but_this_machine_is_a_proxy_by_itself(efs: dict[str, str], home: Path) -> None:
+    # uvicorn's own default.
+    assert "FORWARDED_ALLOW_IPS" not in plan(efs, home).environment
+
+
+@pytest.mark.parametrize("right", ["NO_PERMISSIONS", "READ", "USE", "EDIT", "MANAGE"])
+def test_the_default_right(rds: dict[str, str], home: Path, right: str) -> None:
+    made = plan(rds | {"MLFLOW_DEFAULT_PERMISSION": right}, home)
+    assert f"default_permission = {right}\n" in made.files[SCRATCH / "basic_auth.ini"]
 
 
 @pytest.mark.parametrize(
@@ -281,6 +303,8 @@ def test_ca_file_from_environment(rds: dict[str, str], tmp_path: Path) -> None:
         ({"MLFLOW_WORKERS": "auto"}, ["MLFLOW_WORKERS='auto'"]),
         ({"MLFLOW_AUTH_CACHE_SECONDS": "3601"}, ["MLFLOW_AUTH_CACHE_SECONDS='3601'", "0 to 3600"]),
         ({"MLFLOW_AUTH_CACHE_SECONDS": "-1"}, ["MLFLOW_AUTH_CACHE_SECONDS='-1'"]),
+        ({"MLFLOW_DEFAULT_PERMISSION": "DENY"}, ["MLFLOW_DEFAULT_PERMISSION='DENY'", "READ or USE"]),
+        ({"MLFLOW_PUBLIC_SCHEME": "HTTPS"}, ["MLFLOW_PUBLIC_SCHEME='HTTPS'", "set it to https or http"]),
         ({"MLFLOW_DB_WAIT_SECONDS": "1m"}, ["MLFLOW_DB_WAIT_SECONDS='1m'", "(then 120)"]),
         ({"MLFLOW_WORKERS": "1.5"}, ["MLFLOW_WORKERS='1.5'"]),
         ({"MLFLOW_ARTIFACTS_DESTINATION": ""}, ["MLFLOW_ARTIFACTS_DESTINATION is missing", "s3://"]),
