@@ -27,6 +27,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from botocore.client import BaseClient
 from moto import mock_aws
+from moto.backends import get_backend
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 REGION = "eu-west-1"
@@ -63,6 +64,15 @@ def load(kind: str, name: str) -> ModuleType:
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+def load_backends(*services: str) -> None:
+    """Load moto's part for each of `services`, for modules that ask several at once.
+
+    moto loads it at the first call, and Python refuses two threads that load what needs each other.
+    """
+    for service in services:
+        get_backend(service)  # type: ignore[call-overload]
 
 
 @contextmanager

@@ -27,7 +27,7 @@ CODE = ("site.yml", "group_vars", "roles", "plugins", "docker")
 READS = ("plugins/modules/stack_drift.py", "plugins/module_utils/mlflow_drift.py")
 COLLECTIONS = ("amazon.aws", "community.aws")
 # They change nothing of the stack.
-LOOKING = ("preflight", "drift", "verify")
+LOOKING = ("preflight", "drift", "lock", "verify")
 # What is asked of one run only and changes nothing of the stack.
 OF_ONE_RUN = (
     "accept_drift",

@@ -60,6 +60,11 @@ DRAWN = {
     "VpcEndpoints": "VpcEndpointId",
     "Vpcs": "VpcId",
 }
+# The end of an ARN that AWS draws: what is made anew under its name has another one.
+DRAWN_ENDS = re.compile(
+    r"(?<=:)((?:loadbalancer|listener|listener-rule)/app/[\w-]+|targetgroup/[\w-]+)(?:/[0-9a-f]{16})+\b"
+    r"|(:secret:[\w/+=.@-]+)-[A-Za-z0-9]{6}\b"
+)
 # What tells the items of any other list apart: the first keys of which an item has the first.
 IDENTITY = (
     ("IpProtocol", "FromPort", "ToPort"),
@@ -188,7 +193,7 @@ def digest(value: Any) -> str:
 
 
 def named(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """`parts`, settled, with names in place of the ids of DRAWN wherever they are."""
+    """`parts`, settled, with names in place of the ids of DRAWN wherever they are, and ARNs without DRAWN_ENDS."""
     plain = {part: settled(value) for part, value in parts.items()}
     names: dict[str, set[str]] = {}
     for kind, resource in _resources(plain):
@@ -198,7 +203,7 @@ def named(parts: Mapping[str, Any]) -> dict[str, Any]:
     text = re.sub(
         r"\b[a-z]+-[0-9a-f]{8,}\b", lambda match: json.dumps(known.get(match[0], match[0]))[1:-1], canonical(plain)
     )
-    return dict(json.loads(text))
+    return dict(json.loads(DRAWN_ENDS.sub(lambda match: match[1] or match[2], text)))
 
 
 def _resources(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -183,8 +183,12 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 
 Properties = dict[str, Any]
 POLL_SECONDS = 5.0
-# What a new account, or a listener made a moment ago, makes ECS answer.
-NOT_YET_KNOWN = ("service linked role", "service-linked role", "does not have an associated load balancer")
+# What a new account, or a listener made a moment ago, makes ECS answer, and what is waited for then.
+NOT_YET_KNOWN = {
+    "service linked role": "its service-linked role in this account",
+    "service-linked role": "its service-linked role in this account",
+    "does not have an associated load balancer": "the listener of the target group",
+}
 DEPLOYMENT_DEFAULTS: Properties = {"strategy": "ROLLING", "bakeTimeInMinutes": 0}
 # What nobody asks for, by its name in the API: the value that takes it away.
 TAKEN_BACK: dict[str, Any] = {
@@ -423,15 +427,22 @@ class Service:
                 self.service = self.patiently(lambda: self.ecs.update_service(**update))["service"]
 
     def patiently(self, call: Callable[[], Any]) -> Any:
-        """Return `call()`, repeated until the deadline while AWS does not know something that is there."""
+        """Return `call()`, repeated until the deadline while ECS does not know something that is there."""
+        start, what = time.monotonic(), ""
         while True:
             try:
-                return call()
+                answer = call()
             except (ClientError, BotoCoreError) as error:
                 text = reason(error).lower()
-                if time.monotonic() > self.deadline or not any(words in text for words in NOT_YET_KNOWN):
+                what = next((noun for words, noun in NOT_YET_KNOWN.items() if words in text), "")
+                if time.monotonic() > self.deadline or not what:
                     raise
-            time.sleep(POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
+                continue
+            if what:
+                waited = time.monotonic() - start
+                self.module.warn(f"The service {self.name}: waited {waited:.0f} s until ECS knew {what}.")
+            return answer
 
     def remove(self) -> None:
         """Delete the service; it drains for a while."""

@@ -191,6 +191,11 @@ BUCKET_SETTINGS = {
     "notification": "get_bucket_notification_configuration",
     "acceleration": "get_bucket_accelerate_configuration",
     "object_lock": "get_object_lock_configuration",
+    "payer": "get_bucket_request_payment",
+    "inventory": "list_bucket_inventory_configurations",
+    "analytics": "list_bucket_analytics_configurations",
+    "metrics": "list_bucket_metrics_configurations",
+    "tiering": "list_bucket_intelligent_tiering_configurations",
 }
 
 
@@ -470,7 +475,13 @@ class Reader:
         for service in services:
             steady(service, targets)
         definitions = [service["taskDefinition"] for service in services]
+        # Targets of older code have no ARN, and no tags.
+        arns = [target["ScalableTargetARN"] for target in targets if target.get("ScalableTargetARN")]
         return {
+            "target_tags": [
+                self.ask("application-autoscaling", "list_tags_for_resource", ResourceARN=arn).get("Tags")
+                for arn in arns
+            ],
             "clusters": found["cluster"].get("clusters"),
             "services": services,
             "listed": found["listed"],
@@ -513,7 +524,9 @@ class Reader:
         which = {"SecretId": f"mlflow/{self.stack}/{use}"}
         secret = self.ask("secretsmanager", "describe_secret", **which)
         policy = secret and self.ask("secretsmanager", "get_resource_policy", **which).get("ResourcePolicy")
-        return secret and secret | {"policy": policy}
+        # By stage, for the versions of a secret that is made anew are others.
+        stages = {stage: version for version, of in secret.pop("VersionIdsToStages", {}).items() for stage in of}
+        return secret and secret | {"policy": policy, "stages": stages}
 
     def log_groups(self) -> Any:
         """The log groups, of the server and of the network's flow."""

@@ -9,7 +9,7 @@ import pytest
 
 from bench.faults import Fault
 from tests.faults import cases, runs
-from tests.faults.conftest import tried
+from tests.faults.conftest import TRIED, tried
 
 MIDDLE = "elasticloadbalancing CreateLoadBalancer"
 
@@ -61,4 +61,13 @@ def test_a_kill_in_the_middle_is_put_right_by_the_next_run(trial: cases.Trial) -
     trial.begin("first")
     wrong = trial.after("first", Fault(MIDDLE, "killed after"))
     tried("first converge", [f"killed after: {MIDDLE}"])
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("other", ["first", "destroy"])
+def test_of_a_converge_and_another_run_at_once_one_is_refused(trial: cases.Trial, other: str) -> None:
+    # What is there before and after a stack; whoever runs this test alone has destroyed none.
+    trial.accounts.setdefault("destroy", trial.accounts["nothing"])
+    wrong = trial.together(other)
+    TRIED.append(f"faults: a converge beside a {'destroy' if other == 'destroy' else 'first converge'}")
     assert not wrong, "\n".join(wrong)

@@ -11,6 +11,7 @@ from tests.paths import account
 
 STACK = sides.STACK
 BUCKET = f"mlflow-{STACK}-{sides.ACCOUNT}-{sides.REGION}"
+LOG_BUCKET = f"{BUCKET}-logs"
 SCALING = {"ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount"}
 RESOURCE = f"service/{STACK}/{STACK}"
 EVERYBODY = {"CidrIp": "0.0.0.0/0"}
@@ -120,6 +121,66 @@ class Hand:
         action = {"Type": "redirect", "RedirectConfig": {"Host": "example.org", "StatusCode": "HTTP_301"}}
         path = {"Field": "path-pattern", "Values": ["/elsewhere"]}
         self.elbv2.create_rule(ListenerArn=self.listener, Priority=1, Conditions=[path], Actions=[action])
+
+    @property
+    def file_system(self) -> str:
+        return str(self.efs.describe_file_systems(CreationToken=STACK)["FileSystems"][0]["FileSystemId"])
+
+    @property
+    def mount_targets(self) -> list[str]:
+        answer = self.efs.describe_mount_targets(FileSystemId=self.file_system)["MountTargets"]
+        return [str(target["MountTargetId"]) for target in answer]
+
+    @property
+    def access_point(self) -> str:
+        return str(self.efs.describe_access_points(FileSystemId=self.file_system)["AccessPoints"][0]["AccessPointId"])
+
+    @property
+    def flow_log(self) -> str:
+        return str(self.ec2.describe_flow_logs()["FlowLogs"][0]["FlowLogId"])
+
+    def listener_of(self, protocol: str) -> str:
+        """The listener of a protocol."""
+        listeners = self.elbv2.describe_listeners(LoadBalancerArn=self.balancer)["Listeners"]
+        return next(str(each["ListenerArn"]) for each in listeners if each["Protocol"] == protocol)
+
+    def other_certificate(self) -> list[dict[str, str]]:
+        """A certificate that no listener has."""
+        [used] = self.elbv2.describe_listeners(ListenerArns=[self.listener_of("HTTPS")])["Listeners"][0]["Certificates"]
+        arns = [each["CertificateArn"] for each in self.acm.list_certificates()["CertificateSummaryList"]]
+        return [{"CertificateArn": next(arn for arn in arns if arn != used["CertificateArn"])}]
+
+    def remove_role(self, use: str) -> None:
+        """Delete a role with all that it may do."""
+        which = {"RoleName": self.role(use)}
+        for name in self.iam.list_role_policies(**which)["PolicyNames"]:
+            self.iam.delete_role_policy(**which, PolicyName=name)
+        for policy in self.iam.list_attached_role_policies(**which)["AttachedPolicies"]:
+            self.iam.detach_role_policy(**which, PolicyArn=policy["PolicyArn"])
+        self.iam.delete_role(**which)
+
+    def remove_service(self) -> None:
+        """Delete the service and its cluster."""
+        self.ecs.delete_service(cluster=STACK, service=STACK, force=True)
+        self.ecs.delete_cluster(cluster=STACK)
+
+    def remove_balancer(self) -> None:
+        """Delete the load balancer and its target group."""
+        targets = self.targets
+        for protocol in ("HTTP", "HTTPS"):
+            self.elbv2.delete_listener(ListenerArn=self.listener_of(protocol))
+        self.elbv2.delete_load_balancer(LoadBalancerArn=self.balancer)
+        self.elbv2.delete_target_group(TargetGroupArn=targets)
+
+    def remove_gateway(self) -> None:
+        """Delete the internet gateway."""
+        gateway = self.gateway
+        self.ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=self.vpc)
+        self.ec2.delete_internet_gateway(InternetGatewayId=gateway)
+
+    def remove_outputs(self) -> None:
+        """Delete two of the published outputs."""
+        self.ssm.delete_parameters(Names=[f"/mlflow/{STACK}/tracking_url", f"/mlflow/{STACK}/vpc_id"])
 
     def modify(self, **changes: Any) -> None:
         """Change the database."""
@@ -367,4 +428,80 @@ CHANGES: dict[str, Change] = {
 # still differs).
 NAMED: dict[str, tuple[str, str]] = {
     "VPC: one more range": ("CidrBlockAssociationSet[100.64.0.0/16]", "ec2/vpc/bench-1: CidrBlockAssociationSet is "),
+}
+
+# The same for a public stack on a file system with HTTPS, logs and endpoints.
+PUBLIC_CHANGES: dict[str, Change] = {
+    "endpoint: a group": lambda h: h.ec2.modify_vpc_endpoint(
+        VpcEndpointId=h.endpoint("ecr.api"), AddSecurityGroupIds=[h.group("default")]
+    ),
+    "endpoint: a subnet less": lambda h: h.ec2.modify_vpc_endpoint(
+        VpcEndpointId=h.endpoint("ecr.dkr"), RemoveSubnetIds=[h.subnet(zone="b")]
+    ),
+    "endpoint: its own names": lambda h: h.ec2.modify_vpc_endpoint(
+        VpcEndpointId=h.endpoint("secretsmanager"), PrivateDnsEnabled=False
+    ),
+    "endpoint: a tag": lambda h: h.ec2.create_tags(Resources=[h.endpoint("logs")], Tags=[TAG]),
+    "flow log: a tag": lambda h: h.ec2.create_tags(Resources=[h.flow_log], Tags=[TAG]),
+    "flow log: role": lambda h: h.iam.put_role_policy(
+        RoleName=h.role("flow-logs"), PolicyName="more", PolicyDocument=document()
+    ),
+    "file system: throughput": lambda h: h.efs.update_file_system(
+        FileSystemId=h.file_system, ThroughputMode="provisioned", ProvisionedThroughputInMibps=8.0
+    ),
+    "file system: lifecycle": lambda h: h.efs.put_lifecycle_configuration(
+        FileSystemId=h.file_system, LifecyclePolicies=[{"TransitionToIA": "AFTER_7_DAYS"}]
+    ),
+    "file system: no backups": lambda h: h.efs.put_backup_policy(
+        FileSystemId=h.file_system, BackupPolicy={"Status": "DISABLED"}
+    ),
+    "file system: a policy": lambda h: h.efs.put_file_system_policy(
+        FileSystemId=h.file_system, Policy=document("elasticfilesystem:ClientMount", "*")
+    ),
+    "file system: a tag": lambda h: h.efs.tag_resource(ResourceId=h.file_system, Tags=[TAG]),
+    "access point: a tag": lambda h: h.efs.tag_resource(ResourceId=h.access_point, Tags=[TAG]),
+    "mount target: group": lambda h: h.efs.modify_mount_target_security_groups(
+        MountTargetId=h.mount_targets[0], SecurityGroups=[h.group("default")]
+    ),
+    "listener: certificate": lambda h: h.elbv2.modify_listener(
+        ListenerArn=h.listener_of("HTTPS"), Certificates=h.other_certificate()
+    ),
+    "listener: old TLS": lambda h: h.elbv2.modify_listener(
+        ListenerArn=h.listener_of("HTTPS"), SslPolicy="ELBSecurityPolicy-2016-08"
+    ),
+    "listener: no redirect": lambda h: h.elbv2.modify_listener(
+        ListenerArn=h.listener_of("HTTP"), DefaultActions=[{"Type": "forward", "TargetGroupArn": h.targets}]
+    ),
+    "load balancer: no logs": lambda h: h.elbv2.modify_load_balancer_attributes(
+        LoadBalancerArn=h.balancer, Attributes=[{"Key": "access_logs.s3.enabled", "Value": "false"}]
+    ),
+    "log bucket: no policy": lambda h: h.s3.delete_bucket_policy(Bucket=LOG_BUCKET),
+    "log bucket: for ever": lambda h: h.s3.delete_bucket_lifecycle(Bucket=LOG_BUCKET),
+    "log bucket: public": lambda h: h.s3.delete_public_access_block(Bucket=LOG_BUCKET),
+    "bucket: no log": lambda h: h.s3.put_bucket_logging(Bucket=BUCKET, BucketLoggingStatus={}),
+}
+
+# What somebody can delete of it and what holds no data.
+REMOVALS: dict[str, Change] = {
+    "endpoint": lambda h: h.ec2.delete_vpc_endpoints(VpcEndpointIds=[h.endpoint("logs")]),
+    "S3 endpoint": lambda h: h.ec2.delete_vpc_endpoints(VpcEndpointIds=[h.endpoint("s3")]),
+    "flow log": lambda h: h.ec2.delete_flow_logs(FlowLogIds=[h.flow_log]),
+    "flow log's group": lambda h: h.logs.delete_log_group(logGroupName=f"/mlflow/{STACK}/flow"),
+    "log group": lambda h: h.logs.delete_log_group(logGroupName=f"/mlflow/{STACK}"),
+    "file system's policy": lambda h: h.efs.delete_file_system_policy(FileSystemId=h.file_system),
+    "mount target": lambda h: h.efs.delete_mount_target(MountTargetId=h.mount_targets[0]),
+    "access point": lambda h: h.efs.delete_access_point(AccessPointId=h.access_point),
+    "administrator's secret": lambda h: h.secretsmanager.delete_secret(
+        SecretId=h.secret("admin"), ForceDeleteWithoutRecovery=True
+    ),
+    "signatures' secret": lambda h: h.secretsmanager.delete_secret(SecretId=h.secret("flask")),
+    "role of the tasks": lambda h: h.remove_role("task"),
+    "role of the flow log": lambda h: h.remove_role("flow-logs"),
+    "service and cluster": lambda h: h.remove_service(),
+    "load balancer": lambda h: h.remove_balancer(),
+    "internet gateway": lambda h: h.remove_gateway(),
+    "outputs": lambda h: h.remove_outputs(),
+    "tables of a subnet": lambda h: h.ec2.delete_route(
+        RouteTableId=h.table("public"), DestinationCidrBlock="0.0.0.0/0"
+    ),
 }

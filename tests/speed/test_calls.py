@@ -24,6 +24,16 @@ PENDING_SECONDS = 60
 TERRAFORMS_CALLS = 97
 READS = ("Describe", "Get", "List", "Head", "Lookup", "BatchGet", "HEAD")
 
+# What tasks read and the look for drift does not, and why nothing that somebody can change is missed by that.
+NOT_LOOKED_AT = {
+    "ec2 DescribeAvailabilityZones": "the account's, not the stack's",
+    "ecr DescribeImages": "the images are listed",
+    "s3 HEAD": "whether there is a bucket, which every other question tells",
+    "ssm GetParameter": "the lock",
+    "ssm GetParameters": "the outputs, which are read by their path",
+    "tagging GetResources": "tags of the outputs: this answer is some seconds behind; a plan and a full run ask",
+}
+
 
 class Runs(NamedTuple):
     """The calls of each run."""
@@ -93,9 +103,14 @@ def test_nothing_to_do_is_the_same_every_time(runs: Runs) -> None:
 def test_a_run_with_nothing_to_do_writes_nothing(runs: Runs, run: str) -> None:
     calls: list[waits.Call] = getattr(runs, run)
     assert calls
-    # Every run that goes through its tasks marks its beginning, which goes when it writes the record at its end.
-    record = ["ssm PutParameter", "ssm PutParameter", "ssm DeleteParameters"] if run == "every_task" else []
+    # Every run that goes through its tasks takes the lock and marks its beginning; both go when it writes the record.
+    record = [*["ssm PutParameter"] * 3, "ssm DeleteParameters"] if run == "every_task" else []
     assert [call.name for call in calls if not is_read(call)] == record
+
+
+def test_the_look_for_drift_reads_whatever_a_task_reads(runs: Runs) -> None:
+    tasks, look = ({call.name for call in calls if is_read(call)} for calls in (runs.every_task, runs.second))
+    assert tasks - look == set(NOT_LOOKED_AT)
 
 
 def test_a_run_with_nothing_to_do_makes_no_more_calls_than_terraform(runs: Runs) -> None:

@@ -277,7 +277,7 @@ NOBODY_REPAIRS = (
     # moto keeps the one of a subnet that is deleted.
     r"^network: NetworkAcls\[\S+\]/Associations\[subnet-\w+\]",
     r"^roles: task/profiles\[\S+/somebody\]",
-    r"^secrets: database/VersionIdsToStages",
+    r"^secrets: database/stages",
 )
 # More of what somebody does by hand, a line each.
 SEEN_SINCE: list[tuple[str, str, Change]] = [

@@ -178,6 +178,25 @@ def test_an_item_is_known_by_what_tells_it_apart() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("loadbalancer/app/a-1/0123456789abcdef", "loadbalancer/app/a-1/fedcba9876543210"),
+        ("listener/app/a-1/0123456789abcdef/1123456789abcdef", "listener/app/a-1/fedcba9876543210/2123456789abcdef"),
+        ("targetgroup/a-1/0123456789abcdef", "targetgroup/a-1/fedcba9876543210"),
+        ("secret:mlflow/a-1/admin-AbCdEf", "secret:mlflow/a-1/admin-123456"),
+    ],
+)
+def test_what_was_made_anew_under_its_name_is_the_same(one: str, other: str) -> None:
+    """Also as an item of a list, whose path it is; another name stays another."""
+
+    def fields(resource: str) -> Any:
+        return DRIFT.fields({"alb": {"Arns": [f"arn:aws:x:eu-west-1:123456789012:{resource}", "arn:aws:x:::else"]}})
+
+    assert fields(one) == fields(other)
+    assert fields(one) != fields(other.replace("a-1", "a-2"))
+
+
 def test_two_resources_of_one_name_keep_their_ids() -> None:
     """Neither hides the other."""
     tags = [{"Key": "Name", "Value": "team-a"}]

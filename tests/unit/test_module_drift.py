@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.own_modules import Run, client, empty_aws, load, runner
+from tests.own_modules import Run, client, empty_aws, load, load_backends, runner
 
 GROUP = "/mlflow/team-a"
 PATH = "/mlflow-drift/team-a/"
@@ -56,6 +56,7 @@ class Runs:
 def runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Runs]:
     """A stack in its last good state."""
     modules = {name: load("modules", name) for name in ("stack_drift", "ssm_parameters")}
+    load_backends(*modules["stack_drift"].SERVICES)
     with empty_aws(monkeypatch):
         client("logs").create_log_group(logGroupName=GROUP)
         retain(30)

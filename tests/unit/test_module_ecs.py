@@ -639,7 +639,9 @@ def test_what_a_new_account_does_not_know_is_waited_for(
         return {"service": {"serviceArn": "arn:x", "status": "ACTIVE"}}
 
     stubs["CreateService"] = make
-    assert run("ecs_fargate_service", **wanted)["service_arn"] == "arn:x"
+    made = run("ecs_fargate_service", **wanted)
+    assert made["service_arn"] == "arn:x"
+    assert "until ECS knew its service-linked role" in str(made["warnings"])
     assert len(asked) == 3
     asked.clear()
     refused = run("ecs_fargate_service", **wanted, wait_timeout=-1)

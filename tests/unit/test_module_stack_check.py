@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.own_modules import Run, client, empty_aws, load, runner, tag_list
+from tests.own_modules import Run, client, empty_aws, load, load_backends, runner, tag_list
 
 STACK = "team-a"
 SUBNETS = {
@@ -33,6 +33,7 @@ def module() -> ModuleType:
 
 @pytest.fixture
 def run(module: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    load_backends("ec2", "elbv2", "rds", "efs", "ssm")
     with empty_aws(monkeypatch):
         yield runner({"stack_check": module}, capsys, monkeypatch, {})
 

@@ -160,3 +160,18 @@ def test_requirements_yml_names_the_collections_that_are_brought_along() -> None
         brought = json.loads(manifest.read_text())["collection_info"]["version"]
         # The pair for Python 3.11 brings older ones; what is named is the newest pair.
         assert brought == version or (sys.version_info < (3, 12) and brought.split(".")[0] == version.split(".")[0])
+
+
+def test_every_module_of_others_that_a_role_uses_is_tested_input_by_input() -> None:
+    used = {
+        name
+        for path in [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml"), ROOT / "site.yml"]
+        for name in re.findall(r"^ +((?:amazon|community)\.aws\.\w+):", path.read_text(), re.MULTILINE)
+    }
+    tested = {
+        name
+        for path in (ROOT / "tests/unit").glob("test_upstream_*.py")
+        for line in re.findall(r"^MODULES = \{.*?\}", path.read_text(), re.MULTILINE | re.DOTALL)
+        for name in re.findall(r'"([\w.]+)":', line)
+    }
+    assert used == tested
