@@ -199,6 +199,8 @@ def test_behind_https(database: machine.Postgres, folder: Path) -> None:
         theirs = admin.do("POST", "experiments/create", name="of the administrator")["experiment_id"]
         newcomer = server.client("newcomer", OLD)
         assert newcomer.get(f"experiments/get?experiment_id={theirs}") == 403
+        found = newcomer.do("POST", "experiments/search", max_results=1000)
+        assert found.get("experiments", []) == []
         own_one = newcomer.do("POST", "experiments/create", name="of the newcomer")["experiment_id"]
         assert newcomer.do("POST", "runs/create", experiment_id=own_one)["run"]
 
