@@ -86,8 +86,9 @@ stand-in: ## Make the images that `make image` would pull, from Debian packages,
 	@$(BOOTSTRAP) --tests
 	@$(IN_VENV) python -m tests.image.stand_in
 
-bench: ## Measure against Terraform, stock Ansible and bare boto3 (YARDSTICK=folder); writes docs/benchmarks.md
+bench: ## Measure against Terraform, stock Ansible and bare boto3 (YARDSTICK=folder), and what a login costs; writes docs/
 	@$(BOOTSTRAP) --tests
+	@$(IN_VENV) python -m bench.logins
 	@$(IN_VENV) python -m bench --up
 
 docs: venv ## Write the generated tables

@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mutabl
 from dataclasses import dataclass
 from typing import Any
 
+import front
 import places
 
 Scope = MutableMapping[str, Any]
@@ -310,23 +311,23 @@ async def everybody(scope: Scope) -> Caller:
     return EVERYBODY
 
 
-def with_logins() -> Door:
+def with_logins() -> front.Front:
     """MLflow's app with its logins."""
     limit, prefix = settings()
     auth = importlib.import_module("mlflow.server.auth")
     app = auth.create_app()
     rules = places.Rules(auth.sender_is_admin, auth, prefix)
     rules.install(auth.app)
-    return Door(app, Logins(auth, prefix), rules.of_address, limit, prefix)
+    return front.around(Door(app, Logins(auth, prefix), rules.of_address, limit, prefix))
 
 
-def without_logins() -> Door:
+def without_logins() -> front.Front:
     """MLflow's app for a server in which nobody is asked who they are."""
     limit, prefix = settings()
     fastapi = importlib.import_module("mlflow.server.fastapi_app")
     rules = places.Rules(lambda: True, None, prefix)
     rules.install(fastapi.flask_app)
-    return Door(fastapi.app, everybody, rules.of_address, limit, prefix)
+    return front.around(Door(fastapi.app, everybody, rules.of_address, limit, prefix))
 
 
 def entry_points() -> Iterator[tuple[str, str]]:

@@ -11,15 +11,21 @@ Variables of `serve`, `migrate` and `check` (an empty value counts as missing):
     MLFLOW_HOST, MLFLOW_PORT, MLFLOW_WORKERS   0.0.0.0, 5000 and 1 when missing
     MLFLOW_ARTIFACTS_DESTINATION               s3://bucket[/prefix], proxied to the clients
     MLFLOW_SERVER_ALLOWED_HOSTS                comma-separated Host headers to answer, "name:*" for any port
+    MLFLOW_PUBLIC_SCHEME=https|http            how clients reach the server; https: HSTS, secure cookies, pages by HTTPS
+    FORWARDED_ALLOW_IPS                        addresses and networks whose X-Forwarded-For is believed; 127.0.0.1
     MLFLOW_DATA_DIR                            SQLite: folder of mlflow.db; one worker only
     MLFLOW_DB_DIALECT=postgresql|mysql, MLFLOW_DB_HOST, MLFLOW_DB_PORT (5432 or 3306), MLFLOW_DB_DATABASE,
     MLFLOW_DB_USERNAME, MLFLOW_DB_PASSWORD     a database server
     MLFLOW_BACKEND_STORE_URI                   instead of them: postgresql://, mysql:// or sqlite:////folder/file
     MLFLOW_DB_TLS=verify|require|off           verify, the default, checks the server's certificate and name
     MLFLOW_DB_CA_FILE                          the CA for that; rds-ca.pem beside this file when missing
+    MLFLOW_DB_WAIT_SECONDS                     how long `serve` and `migrate` wait while it does not answer; 120
     MLFLOW_AUTH=basic|none                     basic also needs the next two
     MLFLOW_AUTH_ADMIN_PASSWORD                 12+ characters; used once, to make MLFLOW_AUTH_ADMIN_USERNAME (admin)
     MLFLOW_FLASK_SERVER_SECRET_KEY             16+ characters, the same in every task
+    MLFLOW_DEFAULT_PERMISSION                  what every user may do with what no right names: READ, or one of
+                                               NO_PERMISSIONS, USE, EDIT, MANAGE
+    MLFLOW_AUTH_CACHE_SECONDS                  how long a worker remembers a login that was right; 60, and 0 is off
     MLFLOW_LOG_FORMAT=text|json                json: every line on stdout and stderr is one object
     MLFLOW_PROMETHEUS=true|false               true: metrics at /metrics
     MLFLOW_MAX_BODY_MIB                        the largest request but an artifact's, 32 when missing
@@ -46,7 +52,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import contracts
+import database_wait
 import door
+import front
 import jsonlog
 import schema
 from contracts import Given, Refusal
@@ -56,11 +64,16 @@ COMMANDS = ("serve", "migrate", "check", "health", "version")
 
 # Keep-alive above the load balancer's 60 s idle timeout, or it sends requests into connections that the server has
 # just closed (502). The graceful stop must end before ECS kills the task (30 s by default).
-UVICORN_OPTIONS = "--timeout-keep-alive 75 --timeout-graceful-shutdown 20"
+UVICORN_OPTIONS = "--timeout-keep-alive 75 --timeout-graceful-shutdown 20 --no-server-header"
 
-# Where a load balancer in a VPC can speak from. Not "*": with it the first X-Forwarded-For entry, which every client
-# can write as it likes, would become the address in the access log.
-PROXY_NETWORKS = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,198.18.0.0/15,fc00::/7"
+# A check of a password costs 160 ms of CPU, and MLflow makes up to four in a request.
+AUTH_CACHE_SECONDS = 60
+
+# Long enough for a database that restarts or wakes up, and over before ECS takes the task for unhealthy (180 s).
+DATABASE_WAIT_SECONDS = 120
+
+# MLflow's, from nothing to all; DENY is no default, for no right would lift it.
+PERMISSIONS = ("NO_PERMISSIONS", "READ", "USE", "EDIT", "MANAGE")
 
 # The password that older MLflow versions shipped; MLflow refuses it, with a traceback.
 _KNOWN_PASSWORD = "password1234"
@@ -77,7 +90,8 @@ class Plan:
     """What `serve` is going to do, as a value.
 
     `argv` and `environment` are those of the server process, `files` maps a path to its text (written with mode 0600),
-    `folders` are made beside them, `users` says whether the database has users, too.
+    `folders` are made beside them, `users` says whether the database has users, too. `wait_seconds` is how long the
+    database may take to answer.
     """
 
     argv: tuple[str, ...]
@@ -85,6 +99,7 @@ class Plan:
     files: Mapping[Path, str]
     database: Database
     users: bool
+    wait_seconds: int = DATABASE_WAIT_SECONDS
     folders: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -112,7 +127,11 @@ def make_plan(environ: Mapping[str, str], home: Path, scratch: Path, python: str
     argv += ["--app-name", "basic-auth" if users else "no-auth"]
     if users:
         file = scratch / "basic_auth.ini"
-        files[file] = _users_ini(database.uri)
+        files[file] = _users_ini(
+            database.uri,
+            choice(given, "MLFLOW_DEFAULT_PERMISSION", "READ", PERMISSIONS),
+            number(given, "MLFLOW_AUTH_CACHE_SECONDS", AUTH_CACHE_SECONDS, 0, 3600),
+        )
         server |= {name: given.values[name] for name in _LOGIN} | {"MLFLOW_AUTH_CONFIG_PATH": str(file)}
     folders = []
     if choice(given, "MLFLOW_PROMETHEUS", "false", ("true", "false")) == "true":
@@ -120,7 +139,8 @@ def make_plan(environ: Mapping[str, str], home: Path, scratch: Path, python: str
         argv += ["--expose-prometheus", str(folders[0])]
         # Its library reads both and calls the name that MLflow sets a thing of the past, once a worker.
         server["PROMETHEUS_MULTIPROC_DIR"] = str(folders[0])
-    return Plan(tuple(argv), server, files, database, users, tuple(folders), given.warnings)
+    wait = number(given, "MLFLOW_DB_WAIT_SECONDS", DATABASE_WAIT_SECONDS, 0, 3600)
+    return Plan(tuple(argv), server, files, database, users, wait, tuple(folders), given.warnings)
 
 
 def _environment(given: Given, hosts: list[str], database: Database, home: Path, scratch: Path) -> dict[str, str]:
@@ -136,19 +156,33 @@ def _environment(given: Given, hosts: list[str], database: Database, home: Path,
     server.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     # A private subnet has no way out to the telemetry service, and nobody asked the operator.
     server.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    server.setdefault("FORWARDED_ALLOW_IPS", PROXY_NETWORKS)
+    _lift_pool_limit(server)
     server.setdefault("PYTHONUNBUFFERED", "1")
     if "AWS_REGION" in server:
         # boto3 reads only the other name, and without a region presigned URLs are not regional.
         server.setdefault("AWS_DEFAULT_REGION", server["AWS_REGION"])
     server["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(hosts)
-    server.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", _origins(hosts))
+    schemes: tuple[str, ...] = ("https", "http")
+    if front.SCHEME in given.values:
+        schemes = (choice(given, front.SCHEME, "", schemes),)
+    server.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", _origins(hosts, schemes))
     server[door.LIMIT] = str(number(given, door.LIMIT, door.DEFAULT_LIMIT, 1, 1024))
     # Before all else on the path, so that MLflow's name for its app with logins is ours; and the folder in which the
     # server was started, in the container one that it writes to, is none of Python's.
     server["PYTHONPATH"] = os.pathsep.join(filter(None, (str(scratch), str(home), server.get("PYTHONPATH"))))
     server["PYTHONSAFEPATH"] = "1"
     return {**server, **database.environment}
+
+
+def _lift_pool_limit(server: dict[str, str]) -> None:
+    """Let the pools open as many connections as there are threads that ask for one, 40 a worker, in place of 15.
+
+    A thread that waits 30 s for a connection in vain answers 400, which no client repeats, and a write is lost. Of
+    those beyond the pool's own five, a connection is closed again when it comes back.
+    """
+    if server.get("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "QueuePool") == "QueuePool":
+        # Another pool takes no such option.
+        server.setdefault("MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW", "-1")
 
 
 def log_format(given: Given) -> str:
@@ -173,16 +207,17 @@ def _allowed_hosts(given: Given) -> list[str]:
     text = needed(given, name, remedy)
     if text == "*" and given.contract is not contracts.OWN:
         return ["*"]
-    hosts = [host.strip() for host in text.split(",")]
+    # In the one spelling to which front.py brings the Host header.
+    hosts = list(dict.fromkeys(host.strip().lower() for host in text.split(",")))
     for host in hosts:
         if host == "*" or not re.fullmatch(r"[A-Za-z0-9.*_:\[\]-]+", host):
             raise Refusal(f"{name}={text!r} has the entry {host!r}, which is not a host name: {remedy}")
     return hosts
 
 
-def _origins(hosts: list[str]) -> str:
+def _origins(hosts: list[str], schemes: tuple[str, ...]) -> str:
     """Return the origins of the server's own pages: MLflow answers a browser's POST from any other with 403."""
-    return "*" if hosts == ["*"] else ",".join(f"{scheme}://{host}" for host in hosts for scheme in ("https", "http"))
+    return "*" if hosts == ["*"] else ",".join(f"{each}://{host}" for host in hosts for each in schemes)
 
 
 def _artifacts(given: Given) -> str:
@@ -206,17 +241,19 @@ def _auth(given: Given) -> bool:
     return True
 
 
-def _users_ini(uri: str) -> str:
+def _users_ini(uri: str, permission: str, cache_seconds: int) -> str:
     """Return MLflow's basic-auth file: users live beside the experiments, in tables of their own.
 
-    Everybody who can log in may read everything and creates what they then manage alone; the administrator widens
-    or narrows that per user. The administrator stays in the environment, out of this file.
+    Everybody who can log in has `permission` for everything and creates what they then manage alone; the administrator
+    widens or narrows that per user. The administrator stays in the environment, out of this file. A worker takes a
+    password that was right as right for `cache_seconds`; docs/login.md says what may be stale so long.
     """
     return (
         "[mlflow]\n"
-        "default_permission = READ\n"
+        f"default_permission = {permission}\n"
         # MLflow reads the file with configparser, to which a percent sign is syntax.
         f"database_uri = {uri.replace('%', '%%')}\n"
+        f"auth_cache_ttl_seconds = {cache_seconds}\n"
         "authorization_function = door:authorize\n"
     )
 
@@ -247,6 +284,7 @@ def execute(plan: Plan) -> NoReturn:
     The server keeps this process's id, so that in a container it is the one that gets SIGTERM.
     """
     write(plan)
+    database_wait.wait(plan.database, plan.wait_seconds, say)
     schema.prepare(plan.database, plan.users, plan.argv[0], plan.environment, say)
     sys.stdout.flush()
     os.dup2(1, 2)
@@ -312,6 +350,7 @@ def run(command: str, environ: Mapping[str, str]) -> None:
     try:
         write(plan)
         if command == "migrate":
+            database_wait.wait(plan.database, plan.wait_seconds, say)
             schema.migrate(plan.database, plan.users, plan.argv[0], plan.environment, say)
         else:
             say(schema.check(plan.database, plan.users))

@@ -225,7 +225,7 @@ class Fronts:
         for stack in found:
             port = ports.get(f"front/{stack}")
             door = self.doors.get(stack)
-            if door and door.port != port:
+            if door and (door.port, door.scheme) != (port, found[stack].scheme):
                 self.loop.run(self.doors.pop(stack).close())
                 door = None
             if door is None:
@@ -233,21 +233,22 @@ class Fronts:
 
     def _open(self, stack: str, port: int) -> None:
         upstream = (config.HOST, config.Ports().get("aws"))
-        door = front.Front(port, upstream, tls.client_context(), lambda: self.balancers.get(stack))
+        own = tls.front_context() if self.balancers[stack].https else None
+        door = front.Front(port, upstream, tls.client_context(), lambda: self.balancers.get(stack), own)
         try:
             self.loop.run(door.open())
         except OSError as error:
             LOG.error("the address of %s: port %d: %s", stack, port, error)
             return
         self.doors[stack] = door
-        LOG.info("%s answers at http://%s:%d", stack, config.HOST, port)
+        LOG.info("%s answers at %s", stack, door.url)
 
     def describe(self) -> list[dict[str, Any]]:
         """The doors for agent.json."""
         found = []
         for stack, balancer in sorted(self.balancers.items()):
             door = self.doors.get(stack)
-            url = f"http://{config.HOST}:{door.port}" if door else ""
+            url = door.url if door else ""
             found.append({"stack": stack, "balancer": balancer.name, "host": balancer.host, "url": url})
         return found
 

@@ -82,8 +82,8 @@ def engine_of(stack: str) -> str:
     return first if first in ENGINES else ""
 
 
-def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace `path` with `text` so that no reader ever sees half of it."""
+def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace `path` with `text` so that no reader ever sees half of it; by default it is its owner's alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, staging = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -105,9 +105,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def write_json(path: Path, value: Mapping[str, Any], mode: int = 0o644) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write `value` to `path` atomically."""
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode)
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def is_free(port: int) -> bool:
@@ -188,7 +188,7 @@ def root_keys() -> tuple[str, str]:
             "access_key": "AKIALOCAL" + "".join(secrets.choice(letters) for _ in range(11)),
             "secret_key": secrets.token_hex(20),
         }
-        write_json(path, keys, 0o600)
+        write_json(path, keys)
     return str(keys["access_key"]), str(keys["secret_key"])
 
 
@@ -199,7 +199,8 @@ def aws_url() -> str:
 
 def front_url(stack: str) -> str:
     """The address a browser opens for `stack`."""
-    return f"http://{HOST}:{Ports().get('front/' + stack)}"
+    scheme = "https" if stack.endswith("-public") else "http"
+    return f"{scheme}://{HOST}:{Ports().get('front/' + stack)}"
 
 
 def network_environment(bundle: str = str(TLS / "ca-bundle.pem")) -> dict[str, str]:
@@ -254,6 +255,11 @@ def forget_other_aws() -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(NO_PROFILE)
+
+
+def keep_new_files_to_owner() -> int:
+    """Let nobody else read what this process and its children make from now on; the umask from before."""
+    return os.umask(0o077)
 
 
 def say(text: str) -> None:

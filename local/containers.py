@@ -348,11 +348,12 @@ class Database(database.Server):
     def _launch(self) -> None:
         if not self.passfile.exists() or not self._ready.exists():
             entry = f"*:*:*:{database.SUPERUSER}:{random.token_hex(24)}\n"
-            config.write_atomic(self.passfile, entry, 0o600)
+            config.write_atomic(self.passfile, entry)
             self._own(self.passfile)
         # The door brings strangers to this socket: who comes through it is asked for a password, as everybody else.
         access = self._private / "pg_hba.conf"
-        config.write_atomic(access, "local all all scram-sha-256\n")
+        # The container's user reads it.
+        config.write_atomic(access, "local all all scram-sha-256\n", 0o644)
         variables = {
             "POSTGRES_USER": database.SUPERUSER,
             "POSTGRES_PASSWORD": self.passfile.read_text().strip().rpartition(":")[2],

@@ -60,6 +60,11 @@ def _as_other_user() -> tuple[list[str], dict[str, Any]]:
     return [], {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
+def runs_as_stranger() -> bool:
+    """Whether PostgreSQL runs as a user who must be let through to its files."""
+    return bool(_as_other_user()[1])
+
+
 def _let_pass(path: Path) -> None:
     for folder in (path, *path.parents):
         mode = folder.stat().st_mode
@@ -167,7 +172,7 @@ class Server:
         staging = Path(tempfile.mkdtemp(dir=self.data.parent, prefix=f"{self.data.name}.new."))
         self._own(staging)
         password = secrets.token_hex(24)
-        config.write_atomic(self.passfile, f"*:*:*:{SUPERUSER}:{password}\n", 0o600)
+        config.write_atomic(self.passfile, f"*:*:*:{SUPERUSER}:{password}\n")
         self._own(self.passfile)
         handle, first = tempfile.mkstemp(dir=self.data.parent)
         try:

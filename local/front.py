@@ -1,10 +1,10 @@
-"""A plain-HTTP door for browsers and clients in front of each load balancer.
+"""A door for browsers and clients in front of each load balancer, which speaks HTTPS where the balancer does.
 
-MiniStack serves all balancers on its one TLS port, told apart by a path prefix, with a certificate no browser knows.
-The door makes of that what a person expects: http://127.0.0.1:<port>/, passed on as the balancer would get it from
-somebody who typed its real name. So it changes the Host, and with it what a browser derives from the Host: Origin and
-Referer (MLflow refuses changing requests of foreign origins, and must do so here as on AWS), and, on the way back,
-absolute Location headers. Bodies, paths and queries pass byte for byte.
+MiniStack serves all balancers on its one TLS port, told apart by a path prefix. The door makes of that what a person
+expects: http(s)://127.0.0.1:<port>/, passed on as the balancer would get it from somebody who typed its real name. So
+it changes the Host, and with it what a browser derives from the Host: Origin and Referer (MLflow refuses changing
+requests of foreign origins, and must do so here as on AWS), and, on the way back, absolute Location headers. Bodies,
+paths and queries pass byte for byte.
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ class Balancer:
     @property
     def origin(self) -> str:
         """The origin of pages that a browser gets from the balancer."""
-        return f"{'https' if self.https else 'http'}://{self.host}"
+        return f"{self.scheme}://{self.host}"
+
+    @property
+    def scheme(self) -> str:
+        """What its users speak to it."""
+        return "https" if self.https else "http"
 
 
 class BadRequest(Exception):
@@ -97,8 +102,8 @@ def target_path(balancer: Balancer, target: bytes) -> bytes:
     return b"/_alb/" + balancer.name.encode() + target
 
 
-def rewrite_request(head: Head, balancer: Balancer, port: int) -> Head:
-    """The request as MiniStack must get it. Raises BadRequest without a Host."""
+def rewrite_request(head: Head, balancer: Balancer, port: int, scheme: str = "http") -> Head:
+    """The request as MiniStack must get it; `scheme` is the door's. Raises BadRequest without a Host."""
     given = (head.get(b"host") or b"").decode("latin-1")
     if not given:
         raise BadRequest("Host header")
@@ -110,7 +115,7 @@ def rewrite_request(head: Head, balancer: Balancer, port: int) -> Head:
         if lower in HOP_BY_HOP or lower == b"host":
             continue
         if lower in (b"origin", b"referer") and own:
-            value = _rename(value, f"http://{given}", balancer.origin)
+            value = _rename(value, f"{scheme}://{given}", balancer.origin)
         headers.append((key, value))
     headers.append((b"Connection", b"close"))
     return Head(head.first, target_path(balancer, head.second), b"HTTP/1.1", headers)
@@ -184,20 +189,39 @@ async def _relay_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 
 class Front:
-    """One door on 127.0.0.1:port; `balancer()` gives what stands behind it now, or None."""
+    """One door on 127.0.0.1:port; `balancer()` gives what stands behind it now, or None.
+
+    `context` is for the way to the gateway, `own` for that of clients to the door, None for plain HTTP.
+    """
 
     def __init__(
-        self, port: int, upstream: tuple[str, int], context: ssl.SSLContext, balancer: Callable[[], Balancer | None]
+        self,
+        port: int,
+        upstream: tuple[str, int],
+        context: ssl.SSLContext,
+        balancer: Callable[[], Balancer | None],
+        own: ssl.SSLContext | None = None,
     ) -> None:
         self.port = port
         self.upstream = upstream
         self.context = context
         self.balancer = balancer
+        self._own = own
         self._server: asyncio.Server | None = None
+
+    @property
+    def scheme(self) -> str:
+        """What clients speak to the door."""
+        return "https" if self._own else "http"
+
+    @property
+    def url(self) -> str:
+        """The address that a person opens."""
+        return f"{self.scheme}://{config.HOST}:{self.port}"
 
     async def open(self) -> None:
         """Listen. Raises OSError when the port is taken."""
-        self._server = await asyncio.start_server(self._serve, config.HOST, self.port, limit=LIMIT)
+        self._server = await asyncio.start_server(self._serve, config.HOST, self.port, limit=LIMIT, ssl=self._own)
 
     async def close(self) -> None:
         """Stop listening."""
@@ -228,11 +252,11 @@ class Front:
             await _answer(writer, 503, "There is no load balancer here yet.")
             return False
         given = (request.get(b"host") or b"").decode("latin-1")
-        own_origin = f"http://{given}" if is_own(given, self.port) else None
+        own_origin = f"{self.scheme}://{given}" if is_own(given, self.port) else None
         keep = b"close" not in (request.get(b"connection") or b"").lower() and request.third == b"HTTP/1.1"
         try:
             size = framing(request)
-            outgoing = rewrite_request(request, balancer, self.port)
+            outgoing = rewrite_request(request, balancer, self.port, self.scheme)
         except BadRequest as error:
             await _answer(writer, 400, f"Bad {error}.")
             return False

@@ -12,6 +12,7 @@ from typing import Any
 from local import config
 
 SERVER_PORT = "MLFLOW_PORT"
+TRUSTED_PROXIES = "FORWARDED_ALLOW_IPS"
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def mounts(definition: Mapping[str, Any], files: Path, scratch: Path) -> dict[st
 def environment(definition: Mapping[str, Any], port: int, folders: Mapping[str, Path]) -> dict[str, str]:
     """The definition's own variables, moved to this machine.
 
-    MLFLOW_PORT becomes `port` where it names the container's port, and a value that is or begins with the path of a
-    mount becomes the folder that stands for it.
+    MLFLOW_PORT becomes `port` where it names the container's port, a value that is or begins with the path of a mount
+    becomes the folder that stands for it, and the load balancer speaks from this machine.
     """
     spec = container(definition)
     inside = container_port(spec)
@@ -119,6 +120,8 @@ def environment(definition: Mapping[str, Any], port: int, folders: Mapping[str, 
         name, value = item["name"], item["value"]
         if name == SERVER_PORT and value == str(inside):
             value = str(port)
+        if name == TRUSTED_PROXIES:
+            value = config.HOST
         for path in sorted(folders, key=len, reverse=True):
             if value == path or value.startswith(path + "/"):
                 value = str(folders[path]) + value[len(path) :]

@@ -45,7 +45,12 @@ def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
-    config.write_atomic(path, pem, 0o600)
+    config.write_atomic(path, pem)
+
+
+def _write_public(path: Path, pem: str) -> None:
+    """A container, whose user is another, reads it, too."""
+    config.write_atomic(path, pem, 0o644)
 
 
 def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
@@ -74,7 +79,7 @@ def _make_authority(folder: Path) -> None:
         .sign(key, hashes.SHA256())
     )
     _write_key(folder / "ca.key", key)
-    config.write_atomic(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM).decode())
+    _write_public(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM).decode())
 
 
 def _make_certificate(folder: Path, stem: str, names: Sequence[str]) -> None:
@@ -102,7 +107,7 @@ def _make_certificate(folder: Path, stem: str, names: Sequence[str]) -> None:
         .sign(signer, hashes.SHA256())
     )
     _write_key(folder / f"{stem}.key", key)
-    config.write_atomic(folder / f"{stem}.pem", certificate.public_bytes(serialization.Encoding.PEM).decode())
+    _write_public(folder / f"{stem}.pem", certificate.public_bytes(serialization.Encoding.PEM).decode())
 
 
 def ensure(folder: Path = config.TLS, env: Mapping[str, str] | None = None) -> None:
@@ -119,13 +124,26 @@ def ensure(folder: Path = config.TLS, env: Mapping[str, str] | None = None) -> N
     bundle = folder / "ca-bundle.pem"
     if not bundle.exists():
         own = (folder / "ca.pem").read_text()
-        config.write_atomic(bundle, system_bundle(os.environ if env is None else env, folder.parent) + "\n" + own)
+        _write_public(bundle, system_bundle(os.environ if env is None else env, folder.parent) + "\n" + own)
 
 
 def server_context(folder: Path = config.TLS) -> ssl.SSLContext:
     """TLS for a server that calls itself localhost."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "localhost.pem", folder / "localhost.key")
+    return context
+
+
+def front_context(folder: Path = config.TLS) -> ssl.SSLContext:
+    """TLS for a load balancer's door: localhost's certificate, or the public name's for whoever asks by that name."""
+    context, public = server_context(folder), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    public.load_cert_chain(folder / f"{config.PUBLIC_DOMAIN}.pem", folder / f"{config.PUBLIC_DOMAIN}.key")
+
+    def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        if name == config.PUBLIC_DOMAIN:
+            connection.context = public
+
+    context.sni_callback = choose
     return context
 
 

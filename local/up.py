@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -40,14 +41,27 @@ def only_one() -> Iterator[int]:
     Raises Trouble where another command holds it.
     """
     config.RUN.mkdir(parents=True, exist_ok=True)
-    # Secrets lie below. Who may walk through, as PostgreSQL's user under root must, may not read.
-    config.STATE.chmod(config.STATE.stat().st_mode & ~0o066)
+    keep_to_owner(config.STATE, database.runs_as_stranger())
     with open(config.RUN / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise config.Trouble("Another `make up` or `make down` runs in this checkout: wait for it.") from None
         yield lock.fileno()
+
+
+def keep_to_owner(state: Path, passage: bool) -> None:
+    """Take from everybody else what the umask of an earlier version has left them in `state`, where secrets lie.
+
+    With `passage` they may walk through to the databases, whose folders are their user's own, and read nothing.
+    """
+    databases = state / "rds"
+    for path in state.iterdir():
+        if path != databases and not path.is_symlink():
+            path.chmod(path.stat().st_mode & ~0o077)
+    for path in (state, databases):
+        if path.exists():
+            path.chmod(path.stat().st_mode & ~(0o066 if passage else 0o077))
 
 
 def check_ground() -> None:
@@ -171,12 +185,15 @@ def prepare(stack: config.Stack, progress: Progress) -> tuple[dict[str, Any], st
     return current, role
 
 
-def converge(current: Mapping[str, Any], role: str, lock: int) -> None:
-    """Run the play as the deployer, its output on our own; it inherits `lock`. Raises Trouble when it fails."""
+def converge(current: Mapping[str, Any], role: str, lock: int, umask: int = -1) -> None:
+    """Run the play as the deployer, its output on our own; it inherits `lock`. Raises Trouble when it fails.
+
+    `umask` is that of whoever called, for what the play builds is for other users, too; -1 for this process's.
+    """
     program = config.TOOL_PYTHON.parent / "ansible-playbook"
     command = [str(program), "-i", "inventories/local", "site.yml"]
     env = deployer_environment(current, role, os.environ)
-    done = subprocess.run(command, cwd=config.ROOT, env=env, pass_fds=(lock,), check=False)
+    done = subprocess.run(command, cwd=config.ROOT, env=env, pass_fds=(lock,), check=False, umask=umask)
     emulators.save()
     if done.returncode:
         raise config.Trouble(
@@ -196,6 +213,7 @@ def prove(current: Mapping[str, Any]) -> None:
 def up() -> None:
     """The whole of `make up`."""
     stack = config.Stack.wanted(os.environ)
+    umask = config.keep_new_files_to_owner()
     check_ground()
     if stack.engine:
         containers.require(stack.engine)
@@ -204,7 +222,7 @@ def up() -> None:
         try:
             current, role = prepare(stack, progress)
             progress(f"ansible-playbook -i inventories/local site.yml, stack {stack.name}")
-            converge(current, role, lock)
+            converge(current, role, lock, umask)
             progress(f"MLflow answers at {config.front_url(stack.name)}")
             progress("a client from outside, through the load balancer")
             prove(current)
@@ -213,6 +231,8 @@ def up() -> None:
         emulators.save()
         progress("done")
     config.say("")
+    if stack.exposure == "public":
+        config.say(f"CA:       {config.TLS / 'ca.pem'}, for browsers; what `make -s env` prints trusts it")
     config.say(f"MLflow:   {config.front_url(stack.name)}")
     config.say("User:     admin")
     config.say("Password: make -s env | grep PASSWORD")

@@ -129,6 +129,7 @@ PATTERNS = {
 # Variable: (least, most, why these).
 RANGES = {
     "mlflow_workers": (1, 64, "a task runs so many processes"),
+    "mlflow_auth_cache_seconds": (0, 3600, "an old password may be taken for so long"),
     "mlflow_capacity_min": (1, 100, "a stack runs so many tasks"),
     "mlflow_capacity_max": (1, 100, "a stack runs so many tasks"),
     "mlflow_capacity_cpu_target": (10, 90, "it is a percentage with room to react"),

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import ssl
 import subprocess
 import urllib.error
 import urllib.request
@@ -50,16 +51,17 @@ def environment(clone: Path) -> dict[str, str]:
 
 
 def ask(
-    url: str, path: str, login: str = "", method: str = "GET", body: object = None, **headers: str
+    url: str, path: str, login: str = "", method: str = "GET", body: object = None, ca: str = "", **headers: str
 ) -> tuple[int, str]:
-    """(status, text) of one request; `login` is user:password."""
+    """(status, text) of one request; `login` is user:password, `ca` the file of authorities, or this machine's."""
     if login:
         headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
     data = None if body is None else json.dumps(body).encode()
     headers["Content-Type"] = "application/json"
     request = urllib.request.Request(url + path, data=data, method=method, headers=headers)
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca or None))
+        with urllib.request.build_opener(urllib.request.ProxyHandler({}), tls).open(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -154,10 +156,25 @@ def test_the_other_storage_and_exposure(clone: Path) -> None:
     assert re.search(r"mlflow-local +: ok=\d+ +changed=[1-9]", output)
     env = environment(clone)
     login = f"{env['MLFLOW_TRACKING_USERNAME']}:{env['MLFLOW_TRACKING_PASSWORD']}"
-    assert ask(env["MLFLOW_TRACKING_URI"], "/api/2.0/mlflow/experiments/search?max_results=1", login=login)[0] == 200
+    where, ca = env["MLFLOW_TRACKING_URI"], env["SSL_CERT_FILE"]
+    assert where.startswith("https://127.0.0.1:")
+    assert f"MLFLOW:   {where}".casefold() in output.casefold()
+    assert ask(where, "/api/2.0/mlflow/experiments/search?max_results=1", login=login, ca=ca)[0] == 200
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        ask(where, "/health")
     outputs = json.loads((clone / "outputs/local-efs-public.json").read_text())
     assert outputs["tracking_url"] == "https://mlflow.local.test"
     assert list((clone / ".local/efs").glob(f"{outputs['efs_file_system_id']}/*/mlflow.db"))
+
+
+def test_nobody_else_reads_what_lies_there(clone: Path) -> None:
+    state = clone / ".local"
+    # Where PostgreSQL has to run as another user, it may walk through.
+    assert state.stat().st_mode & 0o066 == 0
+    secret = list((state / "aws/state").glob("*.json"))
+    assert secret
+    for path in (*secret, state / "aws", state / "run", state / "logs", state / "current.json"):
+        assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_bad_words_get_one_sentence(clone: Path) -> None:

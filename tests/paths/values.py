@@ -71,6 +71,8 @@ SETTINGS: dict[str, Walked | Refused | NoProperty] = {
     "mlflow_exposure": Refused(("internal", "public"), "AWS makes a load balancer for one of the two",
                                {"mlflow_auth": "basic", "mlflow_allow_plain_http": True}),
     "mlflow_auth": Walked(("none", "basic")),
+    "mlflow_default_permission": Walked(("READ", "NO_PERMISSIONS", "MANAGE")),
+    "mlflow_auth_cache_seconds": Walked((60, 0, 300)),
     "mlflow_image": Walked(tuple(f"{REGISTRY}/mlflow@sha256:{digit * 64}" for digit in "01")),
     "mlflow_image_copy": Walked(BOOLEAN),
     "mlflow_image_engine": NoProperty("it is a program of the machine that runs"),

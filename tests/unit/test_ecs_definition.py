@@ -95,6 +95,27 @@ CHANGES: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], Any], Any]] 
     "memory": ({"size": {**SIZE, "memory": 2048}}, lambda d: d["memory"], "2048"),
     "architecture": ({"architecture": "arm64"}, lambda d: d["runtimePlatform"]["cpuArchitecture"], "ARM64"),
     "login": ({"auth": "none"}, lambda d: "MLFLOW_AUTH_ADMIN_PASSWORD" in secrets(d), False),
+    "default right": (
+        {"default_permission": "NO_PERMISSIONS"},
+        lambda d: told(d)["MLFLOW_DEFAULT_PERMISSION"],
+        "NO_PERMISSIONS",
+    ),
+    "certificate": (
+        {"certificate_arn": "arn:aws:acm:eu-west-1:123456789012:certificate/1"},
+        lambda d: told(d)["MLFLOW_PUBLIC_SCHEME"],
+        "https",
+    ),
+    "exposure": (
+        {"exposure": "public"},
+        # The load balancer's subnets and nothing beside them.
+        lambda d: told(d)["FORWARDED_ALLOW_IPS"],
+        "10.42.0.0/20,10.42.16.0/20",
+    ),
+    "remembered login": (
+        {"auth_cache_seconds": 0},
+        lambda d: told(d)["MLFLOW_AUTH_CACHE_SECONDS"],
+        "0",
+    ),
     "storage": ({"storage": "efs"}, lambda d: [one["name"] for one in d["volumes"]], ["tmp", "data"]),
 }
 

@@ -24,6 +24,7 @@ PROGRAM = Path(__file__).parents[2] / "docker" / "entrypoint.py"
 sys.path.insert(0, str(PROGRAM.parent))
 entrypoint = importlib.import_module("entrypoint")
 schema = importlib.import_module("schema")
+database_wait = importlib.import_module("database_wait")
 
 PYTHON = "/opt/python"
 SCRATCH = Path("/scratch")
@@ -144,7 +145,7 @@ def test_the_app_is_ours_before_mlflows(
 
 
 def test_keep_alive_outlives_the_load_balancer_and_stop_is_bounded() -> None:
-    words = shlex.split(entrypoint.UVICORN_OPTIONS)
+    words = [word for word in shlex.split(entrypoint.UVICORN_OPTIONS) if word != "--no-server-header"]
     given = dict(zip(words[::2], words[1::2], strict=True))
     assert int(given["--timeout-keep-alive"]) > 60
     assert 0 < int(given["--timeout-graceful-shutdown"]) < 30
@@ -181,6 +182,7 @@ def test_users_file_is_read_back_as_written(rds: dict[str, str], home: Path, use
     assert dict(parser["mlflow"]) == {
         "default_permission": "READ",
         "database_uri": made.database.uri,
+        "auth_cache_ttl_seconds": "60",
         "authorization_function": "door:authorize",
     }
     authority = made.database.uri.removeprefix("postgresql+psycopg://").removesuffix("/tracking")
@@ -207,19 +209,62 @@ def test_precedence(rds: dict[str, str], home: Path, name: str, value: str, expe
     assert plan(rds | {name: value}, home).environment[name] == expected
 
 
+@pytest.mark.parametrize(("given", "expected"), [("0", "0"), ("1", "1"), ("3600", "3600"), ("", "60")])
+def test_how_long_a_login_is_remembered(rds: dict[str, str], home: Path, given: str, expected: str) -> None:
+    made = plan(rds | {"MLFLOW_AUTH_CACHE_SECONDS": given}, home)
+    assert f"auth_cache_ttl_seconds = {expected}\n" in made.files[SCRATCH / "basic_auth.ini"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "-1"),
+        ({"MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "7"}, "7"),
+        ({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "QueuePool"}, "-1"),
+        ({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}, None),
+    ],
+)
+def test_the_pool_opens_what_the_threads_need(
+    rds: dict[str, str], home: Path, given: dict[str, str], expected: str | None
+) -> None:
+    assert plan(rds | given, home).environment.get("MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW") == expected
+
+
 def test_region_reaches_boto3(efs: dict[str, str], home: Path) -> None:
     assert "AWS_DEFAULT_REGION" not in plan(efs, home).environment
     assert plan(efs | {"AWS_REGION": "eu-west-1"}, home).environment["AWS_DEFAULT_REGION"] == "eu-west-1"
 
 
 def test_own_pages_may_post(efs: dict[str, str], home: Path) -> None:
-    made = plan(efs | {"MLFLOW_SERVER_ALLOWED_HOSTS": "a.example, a.example:*"}, home)
+    hosts = {"MLFLOW_SERVER_ALLOWED_HOSTS": "a.example, a.example:*"}
+    made = plan(efs | hosts, home)
     assert made.environment["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",") == [
         "https://a.example",
         "http://a.example",
         "https://a.example:*",
         "http://a.example:*",
     ]
+    for scheme in ("https", "http"):
+        made = plan(efs | hosts | {"MLFLOW_PUBLIC_SCHEME": scheme}, home)
+        origins = f"{scheme}://a.example,{scheme}://a.example:*"
+        assert made.environment["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == origins
+        assert made.environment["MLFLOW_PUBLIC_SCHEME"] == scheme
+
+
+def test_hosts_have_one_spelling(efs: dict[str, str], home: Path) -> None:
+    made = plan(efs | {"MLFLOW_SERVER_ALLOWED_HOSTS": "Team-A.example,team-a.example,team-A.example:*"}, home)
+    assert made.environment["MLFLOW_SERVER_ALLOWED_HOSTS"] == "team-a.example,team-a.example:*"
+
+
+def test_nobody_but_this_machine_is_a_proxy_by_itself(efs: dict[str, str], home: Path) -> None:
+    # uvicorn's own default.
+    assert "FORWARDED_ALLOW_IPS" not in plan(efs, home).environment
+
+
+@pytest.mark.parametrize("right", ["NO_PERMISSIONS", "READ", "USE", "EDIT", "MANAGE"])
+def test_the_default_right(rds: dict[str, str], home: Path, right: str) -> None:
+    made = plan(rds | {"MLFLOW_DEFAULT_PERMISSION": right}, home)
+    assert f"default_permission = {right}\n" in made.files[SCRATCH / "basic_auth.ini"]
 
 
 @pytest.mark.parametrize(
@@ -256,6 +301,11 @@ def test_ca_file_from_environment(rds: dict[str, str], tmp_path: Path) -> None:
         ({"MLFLOW_HOST": "--reload"}, ["MLFLOW_HOST='--reload'"]),
         ({"MLFLOW_WORKERS": "0"}, ["MLFLOW_WORKERS='0'", "1 to 64"]),
         ({"MLFLOW_WORKERS": "auto"}, ["MLFLOW_WORKERS='auto'"]),
+        ({"MLFLOW_AUTH_CACHE_SECONDS": "3601"}, ["MLFLOW_AUTH_CACHE_SECONDS='3601'", "0 to 3600"]),
+        ({"MLFLOW_AUTH_CACHE_SECONDS": "-1"}, ["MLFLOW_AUTH_CACHE_SECONDS='-1'"]),
+        ({"MLFLOW_DEFAULT_PERMISSION": "DENY"}, ["MLFLOW_DEFAULT_PERMISSION='DENY'", "READ or USE"]),
+        ({"MLFLOW_PUBLIC_SCHEME": "HTTPS"}, ["MLFLOW_PUBLIC_SCHEME='HTTPS'", "set it to https or http"]),
+        ({"MLFLOW_DB_WAIT_SECONDS": "1m"}, ["MLFLOW_DB_WAIT_SECONDS='1m'", "(then 120)"]),
         ({"MLFLOW_WORKERS": "1.5"}, ["MLFLOW_WORKERS='1.5'"]),
         ({"MLFLOW_ARTIFACTS_DESTINATION": ""}, ["MLFLOW_ARTIFACTS_DESTINATION is missing", "s3://"]),
         ({"MLFLOW_ARTIFACTS_DESTINATION": "/mlflow/artifacts"}, ["'/mlflow/artifacts'", "s3://"]),
@@ -349,6 +399,7 @@ def _execute(made: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(os, "dup2", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(os, "environ", {"PGSSLMODE": "disable", "PGSERVICE": "x"})
+    monkeypatch.setattr(database_wait, "wait", lambda *arguments: calls.append(arguments[:2]))
     monkeypatch.setattr(schema, "prepare", lambda *arguments: calls.append(arguments[:4]))
     entrypoint.execute(made)
     return calls
@@ -359,6 +410,7 @@ def test_execute_becomes_the_server(
 ) -> None:
     made = entrypoint.make_plan(efs, home, tmp_path / "scratch", PYTHON)
     assert _execute(made, monkeypatch) == [
+        (made.database, 120),
         (made.database, True, PYTHON, made.environment),
         (1, 2),
         (PYTHON, made.argv, dict(made.environment)),

@@ -207,6 +207,11 @@ def test_port_other_than_the_containers_stays() -> None:
     assert taskdef.environment(other, 40001, {}) == {"MLFLOW_PORT": "8080"}
 
 
+def test_the_load_balancer_speaks_from_this_machine() -> None:
+    other = definition(environment=[{"name": "FORWARDED_ALLOW_IPS", "value": "10.42.0.0/20"}])
+    assert taskdef.environment(other, 40001, {}) == {"FORWARDED_ALLOW_IPS": "127.0.0.1"}
+
+
 def test_only_used_file_systems_count() -> None:
     found = [mount for mount in taskdef.volumes(definition()) if mount.file_system]
     assert [(one.file_system, one.access_point, one.with_role) for one in found] == [("fs-1", "fsap-1", True)]

@@ -217,6 +217,8 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"storage": "rds", "capacity_min": 3, "capacity_max": 2}, "mlflow_capacity_min", "3", "raise mlflow_capacity_max"),
     ({"storage": "rds", "capacity_max": 101}, "mlflow_capacity_max", "101", "1 to 100"),
     ({"storage": "rds", "capacity_min": 0, "capacity_max": 4}, "mlflow_capacity_min", "0", "use 1 to 4"),
+    ({"auth_cache_seconds": 3601}, "mlflow_auth_cache_seconds", "3601", "0 to 3600"),
+    ({"auth_cache_seconds": -1}, "mlflow_auth_cache_seconds", "-1", "0 to 3600"),
     ({"storage": "rds", "capacity_cpu_target": 100}, "mlflow_capacity_cpu_target", "100", "10 to 90"),
     # database
     ({"database_instance_class": "t4g.small"}, "mlflow_database_instance_class", "t4g.small", "db.t4g.small"),

@@ -26,6 +26,8 @@ MLFLOW = {
     "storage": "rds",
     "exposure": "internal",
     "auth": "basic",
+    "auth_cache_seconds": 60,
+    "default_permission": "READ",
     "image": ECR,
     "image_copy": False,
     "architecture": "x86_64",
@@ -37,7 +39,11 @@ MLFLOW = {
     "tags": {"Stack": "team-a"},
     "access_logs": True,
     "vpc_cidr": "10.42.0.0/16",
-    "subnets": {"public": [], "private": [], "database": []},
+    "subnets": {
+        "public": ["10.42.0.0/20", "10.42.16.0/20"],
+        "private": ["10.42.32.0/20", "10.42.48.0/20"],
+        "database": [],
+    },
     "permissions_boundary_arn": "",
     "egress": "nat",
 }
