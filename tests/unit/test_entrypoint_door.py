@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from local import image
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "docker"))
 door = importlib.import_module("door")
 places = importlib.import_module("places")
@@ -418,3 +420,14 @@ def test_tags_that_move_a_trace_are_found(given: Any, expected: list[str]) -> No
 )
 def test_what_is_on_the_servers_disk(location: str, expected: bool) -> None:
     assert places.is_local(location) is expected
+
+
+def test_the_local_stack_and_the_container_run_these_files(tmp_path: Path) -> None:
+    """The entrypoint of either does not start without them."""
+    source = Path(door.__file__).parent
+    authority = tmp_path / "ca.pem"
+    authority.write_text("authority")
+    folder = image.pull(image.publish(source, tmp_path / "registry", authority), tmp_path / "registry")
+    for name in ("entrypoint.py", "door.py", "places.py", "users_schema.py"):
+        assert (folder / name).read_bytes() == (source / name).read_bytes()
+    assert "COPY *.py rds-ca.pem /build/program/" in (source / "Dockerfile").read_text().splitlines()
