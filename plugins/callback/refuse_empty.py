@@ -13,11 +13,13 @@ description:
 """
 
 import difflib  # noqa: E402
+import fnmatch  # noqa: E402
 from collections.abc import Iterable, Iterator, Mapping, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
 from ansible import constants, context  # noqa: E402
+from ansible.inventory.manager import split_host_pattern  # noqa: E402
 from ansible.plugins.callback import CallbackBase  # noqa: E402
 from ansible.utils.display import Display  # noqa: E402
 
@@ -51,6 +53,18 @@ def host_refusals(groups: Mapping[str, Sequence[str]], inventory: Sequence[str] 
     others = [host for host in groups.get("all", ()) if host != "localhost"]
     remedy = f"put {', '.join(others[:5])} below it" if others else "pass -i inventories/<name>, or add a host"
     yield f"The inventory {', '.join(inventory or ('that is configured',))} has no host in group [{GROUP}]: {remedy}."
+
+
+def limit_refusals(limit: str | None, groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The sentence on a part of --limit that is the name of no host and no group; Ansible only warns of it."""
+    known = {*groups, *(host for hosts in groups.values() for host in hosts), "localhost", "127.0.0.1"}
+    for part in split_host_pattern(limit or ""):
+        name = part.lstrip("!&")
+        # Regular expressions, files and ranges are Ansible's to read.
+        if name and not name.startswith(("~", "@")) and "[" not in name and not fnmatch.filter(known, name):
+            close = difflib.get_close_matches(name, sorted(known - {"ungrouped"}), n=1)
+            hint = f"did you mean {close[0]}" if close else f"hosts are {', '.join(list(groups.get(GROUP, ()))[:5])}"
+            yield f"--limit is {limit}, and there is no {name}: {hint}."
 
 
 def tag_refusals(option: str, given: Iterable[str], known: set[str]) -> Iterator[str]:
@@ -119,7 +133,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         manager = plays[0].get_variable_manager()
         yield from fact_refusals(manager.extra_vars)
         if any(GROUP in play.hosts for play in plays):
-            yield from host_refusals(manager.get_vars()["groups"], arguments.get("inventory"))
+            groups = manager.get_vars()["groups"]
+            yield from host_refusals(groups, arguments.get("inventory"))
+            yield from limit_refusals(arguments.get("subset"), groups)
         asked = {"--tags": set(arguments.get("tags", ())), "--skip-tags": set(arguments.get("skip_tags", ()))}
         if any(given - SPECIAL_TAGS for given in asked.values()) or "always" in asked["--skip-tags"]:
             known = {tag for play in plays for block in play.compile() for tag in tags_of(block)}

@@ -38,8 +38,12 @@ def play(cwd: Path, *arguments: str) -> tuple[int, list[str]]:
         (None, ["-i", "inventories/nope", "site.yml"], "Completely failed to parse inventory source"),
         ("[mlflow]\n", ["site.yml"], "has no host in group [mlflow]: pass -i inventories/<name>, or add a host."),
         ("[web]\nweb-1\n", ["playbooks/destroy.yml"], "has no host in group [mlflow]: put web-1 below it."),
-        (TWO, ["site.yml", "--limit", "nope"], "Could not match supplied host pattern, ignoring: nope"),
-        (TWO, ["site.yml", "--limit", "team-a,nope"], "Could not match supplied host pattern, ignoring: nope"),
+        (TWO, ["site.yml", "--limit", "nope"], "--limit leaves us with no hosts to target."),
+        (
+            TWO,
+            ["site.yml", "--limit", "team-a,nope"],
+            "--limit is team-a,nope, and there is no nope: hosts are team-a.",
+        ),
         (TWO, ["playbooks/verify.yml", "--limit", "web-1"], "--limit is web-1, which leaves no host of group [mlflow]"),
         (TWO, ["site.yml", "--tags", "netwrk"], "--tags is netwrk, which no task has: did you mean network, of alb,"),
         (
@@ -86,6 +90,19 @@ def test_tags_that_are_there_are_taken() -> None:
     assert list(refuse_empty.tag_refusals("--tags", {"molecule-notest"}, known))
     [sentence] = refuse_empty.tag_refusals("--tags", ["zzz"], known)
     assert sentence == "--tags is zzz, which no task has: this playbook has network, rds."
+
+
+@pytest.mark.parametrize(
+    "limit", [None, "a1", "a*", "mlflow:!a1", "all,&mlflow", "~a.*", "@file", "a[1:2]", "localhost"]
+)
+def test_a_limit_that_matches_is_taken(limit: str | None) -> None:
+    assert not list(refuse_empty.limit_refusals(limit, {"all": ["a1", "a2"], "mlflow": ["a1"]}))
+
+
+@pytest.mark.parametrize("limit", ["a1,aa2", "mlflow:!aa2", "all:&aa2"])
+def test_a_part_of_a_limit_that_matches_nothing_is_refused(limit: str) -> None:
+    [sentence] = refuse_empty.limit_refusals(limit, {"all": ["a1", "a2"], "mlflow": ["a1"]})
+    assert sentence == f"--limit is {limit}, and there is no aa2: did you mean a2."
 
 
 def test_hosts_that_are_there_are_taken() -> None:
