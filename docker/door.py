@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import contextvars
+import heapq
+import hmac
 import importlib
+import itertools
 import json
 import os
+import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,15 +205,54 @@ def credentials(text: bytes) -> tuple[str, str] | None:
     return (name, password) if colon else None
 
 
+class Turns:
+    """One at a time, who is preferred before who is not, else in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._busy = False
+        self._waiting: list[tuple[bool, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, preferred: bool) -> AsyncIterator[None]:
+        if self._busy:
+            ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (not preferred, next(self._numbers), ready))
+            try:
+                await ready
+            except asyncio.CancelledError:
+                if ready.done() and not ready.cancelled():
+                    self._next()
+                raise
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._next()
+
+    def _next(self) -> None:
+        while self._waiting:
+            ready = heapq.heappop(self._waiting)[2]
+            if not ready.done():
+                ready.set_result(None)
+                return
+        self._busy = False
+
+
 class Logins:
     """MLflow's check of a password, once a request, and one at a time.
 
     A check takes 32 MiB of memory and a tenth of a second of CPU: forty at once, for which a wrong password is enough,
-    would end a small task.
+    would end a small task. Who had the right password before does not wait behind those who try some.
     """
 
+    # As many logins as are remembered, for no more than their turn.
+    MOST = 10000
+
     def __init__(self, auth: Any, prefix: str) -> None:
-        self._auth, self._gateway, self._one = auth, f"{prefix}/gateway/", asyncio.Lock()
+        self._auth, self._gateway, self._turns = auth, f"{prefix}/gateway/", Turns()
+        self._key = secrets.token_bytes(32)
+        self._right: set[bytes] = set()
 
     async def __call__(self, scope: Scope) -> Caller | None:
         headers = [header(scope, b"authorization")]
@@ -220,9 +264,17 @@ class Logins:
             return None
         user = self._cached(*found)
         if user is None:
-            async with self._one:
+            digest = hmac.digest(self._key, "\0".join(found).encode(), "sha256")
+            async with self._turns.turn(digest in self._right):
                 user = await asyncio.to_thread(self._check, scope["path"], *found)
+            self._remember(digest, user is not None)
         return None if user is None else Caller(user.username, bool(user.is_admin))
+
+    def _remember(self, digest: bytes, right: bool) -> None:
+        if not right:
+            self._right.discard(digest)
+        elif len(self._right) < self.MOST:
+            self._right.add(digest)
 
     def _cached(self, name: str, password: str) -> Any:
         """MLflow's answer of a moment ago, where its configuration keeps answers (`auth_cache_ttl_seconds`)."""
@@ -234,11 +286,7 @@ class Logins:
 
     def _check(self, path: str, name: str, password: str) -> Any:
         token = os.environ.get("_MLFLOW_INTERNAL_GATEWAY_AUTH_TOKEN", "")
-        if (
-            token
-            and path.startswith(self._gateway)
-            and self._auth.hmac.compare_digest(password.encode(), token.encode())
-        ):
+        if token and path.startswith(self._gateway) and hmac.compare_digest(password.encode(), token.encode()):
             # A job of this server, which MLflow itself started.
             return self._auth.store.get_user(name)
         return self._auth._authenticate_cached(name, password)

@@ -148,6 +148,9 @@ class Rules:
     def install(self, app: Any) -> None:
         """Make Flask ask these rules before each request, and MLflow's store refuse tags that move a trace."""
         app.before_request(self.of_request)
+        if self._auth is not None:
+            # Flask asks the last one first: before MLflow gives the maker the right on what was made.
+            app.after_request(self.made)
         store: Any = importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
         check = store._validate_trace_tag
 
@@ -169,11 +172,31 @@ class Rules:
         body = json.dumps({"error_code": refused.code, "message": refused.sentence})
         return flask.Response(body, status=refused.status, mimetype="application/json")
 
+    def made(self, response: Any) -> Any:
+        """Remove the rights on a new experiment's number that are older than it.
+
+        SQLite gives the numbers of experiments that are gone out again.
+        """
+        flask = importlib.import_module("flask")
+        if not flask.request.path.endswith("/mlflow/experiments/create") or response.status_code != 200:
+            return response
+        number = str(response.get_json()["experiment_id"])
+        kind = importlib.import_module("mlflow.server.auth.db.models").SqlRolePermission
+        with self._auth.store.ManagedSessionMaker(read_only=False) as session:
+            for name, what in (
+                ("experiment", kind.resource_pattern == number),
+                ("scorer", kind.resource_pattern.startswith(f"{number}/", autoescape=True)),
+            ):
+                session.query(kind).filter(kind.resource_type == name, what).delete(synchronize_session=False)
+        return response
+
     def _of_body(self, request: Any) -> Refusal | None:
         found = _API.search(request.path)
         route = found[1] if found else ""
         if route == "/mlflow/upload-artifact":
             return self._upload(request)
+        if route in ("/mlflow/roles/list", "/mlflow/roles/get", "/mlflow/roles/permissions/list"):
+            return self._roles(request, route)
         if request.method in ("POST", "PATCH", "PUT") and has_nul(request.get_data()):
             return wrong("The request's text has the character NUL, which the database cannot keep: leave it out.")
         if request.method == "POST" and route == "/mlflow/experiments/create":
@@ -189,6 +212,21 @@ class Rules:
         """The request as MLflow reads it, which takes more than one spelling of a field."""
         handlers = importlib.import_module("mlflow.server.handlers")
         return handlers._get_request_message(getattr(importlib.import_module(f"mlflow.protos.{module}"), name)())
+
+    def _roles(self, request: Any, route: str) -> Refusal | None:
+        """Refuse a list of rights, with the names of what is denied, to who may not change them."""
+        auth = self._auth
+        if auth is None or self._administrator():
+            return None
+        if route == "/mlflow/roles/list":
+            user = auth.store.get_user(auth.authenticate_request().username)
+            asked = {one.strip() for one in request.args.getlist("workspace")}
+            allowed = asked <= set(auth.store.list_workspace_admin_workspaces(user.id))
+        else:
+            allowed = auth.validate_can_manage_roles()
+        return (
+            None if allowed else forbidden("Only who administers rights may list them; your own are in your account.")
+        )
 
     def _experiment(self) -> Refusal | None:
         location = self._message("CreateExperiment").artifact_location

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from local import config
+from tests import flood
+from tests.image import engine as machine
 from tests.image import sweep
 from tests.image.conftest import Server
 
@@ -120,3 +123,38 @@ def test_no_compiler_no_pip_no_tests(server: Server) -> None:
     assert not {"pip", "gcc", "cc", "make"} & {Path(name).name for name in found}
     tests = server.container.exec("find", "/opt/mlflow/venv/lib", "-type", "d", "-name", "tests").stdout
     assert tests == ""
+
+
+_MEMORY = """
+from pathlib import Path
+total = 0
+for file in Path("/proc").glob("[0-9]*/status"):
+    for line in file.read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            total += int(line.split()[1])
+print(total >> 10)
+"""
+
+
+def test_fifty_requests_without_login_do_not_end_a_small_task(engine: machine.Engine, image: str) -> None:
+    """In the memory of a `small` task."""
+    port = config.free_port()
+    with machine.s3() as storage, machine.volume(engine, image) as volume:
+        env = machine.server_env(port, storage) | {"MLFLOW_AUTH": "basic", "MLFLOW_DATA_DIR": machine.DATA}
+        env |= {"MLFLOW_AUTH_ADMIN_PASSWORD": "administrators-password", "MLFLOW_FLASK_SERVER_SECRET_KEY": "0" * 32}
+        options = (*machine.FARGATE, *machine.NETWORK, "--volume", f"{volume}:{machine.DATA}", "--memory", "1024m")
+        with machine.container(engine, image, *options, env=env) as container:
+            machine.wait_healthy(container, port)
+            server = Server(container, f"http://{machine.HOST}:{port}", "admin", env["MLFLOW_AUTH_ADMIN_PASSWORD"])
+            address = f"{server.url}/api/2.0/mlflow/experiments/search?max_results=1"
+            login = (server.username, server.password)
+            assert requests.get(address, auth=login, timeout=30).ok
+            idle = int(inside(server, _MEMORY))
+            threads, answers = flood.flood(machine.HOST, port)
+            most = idle
+            while any(thread.is_alive() for thread in threads):
+                most = max(most, int(inside(server, _MEMORY)))
+                assert requests.get(address, auth=login, timeout=30).ok
+            # The program that reads the memory counts itself, both times.
+            assert most - idle < 50
+            assert len(answers) > flood.AT_ONCE / 2 and set(answers) <= {401, 413}

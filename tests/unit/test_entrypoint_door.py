@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from local import image
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "docker"))
 door = importlib.import_module("door")
 places = importlib.import_module("places")
@@ -252,7 +254,6 @@ class Auth:
     def __init__(self, cache: dict[Any, Any] | None = None) -> None:
         self._USER_AUTH_CACHE, self._USER_AUTH_CACHE_LOCK = cache, threading.Lock()
         self.checks = self.now = self.most = 0
-        self.hmac = importlib.import_module("hmac")
         self.store = types.SimpleNamespace(get_user=lambda name: types.SimpleNamespace(username=name, is_admin=False))
 
     def _auth_cache_key(self, name: str, password: str) -> Any:
@@ -287,14 +288,50 @@ def test_passwords_are_checked_one_at_a_time() -> None:
     assert (auth.checks, auth.most) == (20, 1)
 
 
+def test_who_was_right_before_does_not_wait_behind_who_tries() -> None:
+    auth = Auth()
+
+    async def many() -> int:
+        logins = door.Logins(auth, "")
+        assert await login(logins, authorization=basic(b"ada:right")) == ADA
+        tries = [asyncio.create_task(login(logins, authorization=basic(b"ada:wrong"))) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert await login(logins, authorization=basic(b"ada:right")) == ADA
+        left = sum(not one.done() for one in tries)
+        await asyncio.gather(*tries)
+        assert await login(logins, authorization=basic(b"ada:right")) == ADA
+        return left
+
+    assert asyncio.run(many()) > 15
+
+
+def test_who_gives_up_while_waiting_blocks_nobody() -> None:
+    async def three() -> list[str]:
+        turns, done = door.Turns(), []
+
+        async def one(name: str, preferred: bool) -> None:
+            async with turns.turn(preferred):
+                await asyncio.sleep(0.01)
+                done.append(name)
+
+        tasks = [asyncio.create_task(one(name, name == "c")) for name in "abcd"]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await one("e", False)
+        return done
+
+    assert asyncio.run(three()) == ["a", "c", "d", "e"]
+
+
 def test_an_answer_that_is_kept_waits_for_no_check() -> None:
     auth = Auth({})
 
     async def twice() -> list[Any]:
         logins = door.Logins(auth, "")
         first = await login(logins, authorization=basic(b"admin:right"))
-        await logins._one.acquire()
-        return [first, await asyncio.wait_for(login(logins, authorization=basic(b"admin:right")), 5)]
+        async with logins._turns.turn(True):
+            return [first, await asyncio.wait_for(login(logins, authorization=basic(b"admin:right")), 5)]
 
     assert asyncio.run(twice()) == [door.Caller("admin", True)] * 2
     assert auth.checks == 1
@@ -383,3 +420,14 @@ def test_tags_that_move_a_trace_are_found(given: Any, expected: list[str]) -> No
 )
 def test_what_is_on_the_servers_disk(location: str, expected: bool) -> None:
     assert places.is_local(location) is expected
+
+
+def test_the_local_stack_and_the_container_run_these_files(tmp_path: Path) -> None:
+    """The entrypoint of either does not start without them."""
+    source = Path(door.__file__).parent
+    authority = tmp_path / "ca.pem"
+    authority.write_text("authority")
+    folder = image.pull(image.publish(source, tmp_path / "registry", authority), tmp_path / "registry")
+    for name in ("entrypoint.py", "door.py", "places.py", "users_schema.py"):
+        assert (folder / name).read_bytes() == (source / name).read_bytes()
+    assert "COPY *.py rds-ca.pem /build/program/" in (source / "Dockerfile").read_text().splitlines()
