@@ -213,6 +213,7 @@ def network_environment(bundle: str = str(TLS / "ca-bundle.pem")) -> dict[str, s
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CA_BUNDLE": bundle,
         "REQUESTS_CA_BUNDLE": bundle,
+        "CURL_CA_BUNDLE": bundle,
         "SSL_CERT_FILE": bundle,
     }
 

@@ -158,6 +158,8 @@ def test_the_other_storage_and_exposure(clone: Path) -> None:
     login = f"{env['MLFLOW_TRACKING_USERNAME']}:{env['MLFLOW_TRACKING_PASSWORD']}"
     where, ca = env["MLFLOW_TRACKING_URI"], env["SSL_CERT_FILE"]
     assert where.startswith("https://127.0.0.1:")
+    # Each client has a variable of its own for what it trusts.
+    assert env["SSL_CERT_FILE"] == env["REQUESTS_CA_BUNDLE"] == env["CURL_CA_BUNDLE"]
     assert f"MLFLOW:   {where}".casefold() in output.casefold()
     assert ask(where, "/api/2.0/mlflow/experiments/search?max_results=1", login=login, ca=ca)[0] == 200
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
