@@ -32,11 +32,18 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 def patch() -> None:
     """Fill the gaps; may be called again."""
-    register = Scaling.register_scalable_target
+    register, deregister = Scaling.register_scalable_target, Scaling.deregister_scalable_target
 
     def register_scalable_target(self: Any) -> str:
         answer: str = register(self)
         TAGS.setdefault(json.loads(answer)["ScalableTargetARN"], {}).update(self._get_param("Tags") or {})
+        return answer
+
+    def deregister_scalable_target(self: Any) -> str:
+        answer: str = deregister(self)
+        for arn in TAGS.keys() - {target.arn for target in _targets(self)}:
+            # The next target of that name has the same ARN here.
+            del TAGS[arn]
         return answer
 
     def known(self: Any) -> dict[str, str]:
@@ -59,6 +66,7 @@ def patch() -> None:
         return json.dumps({"Tags": known(self)})
 
     Scaling.register_scalable_target = register_scalable_target
+    Scaling.deregister_scalable_target = deregister_scalable_target
     Scaling.tag_resource = tag_resource
     Scaling.untag_resource = untag_resource
     Scaling.list_tags_for_resource = list_tags_for_resource

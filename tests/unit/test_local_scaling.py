@@ -93,6 +93,15 @@ def test_targets_policies_and_tags_survive_a_restart(tmp_path: Path) -> None:
     assert call(third, "ListTagsForResource", {"ResourceARN": arn})[0] == 400
 
 
+def test_a_target_that_is_registered_anew_has_no_tags_of_the_one_before(tmp_path: Path) -> None:
+    application = server(tmp_path / "journal")
+    target = {**NAMES, "MinCapacity": 1, "MaxCapacity": 2}
+    call(application, "RegisterScalableTarget", {**target, "Tags": {"Cost": "7"}})
+    assert call(application, "DeregisterScalableTarget", NAMES)[0] == 200
+    arn = call(application, "RegisterScalableTarget", {**target, "Tags": {"Team": "b"}})[1]["ScalableTargetARN"]
+    assert call(application, "ListTagsForResource", {"ResourceARN": arn})[1] == {"Tags": {"Team": "b"}}
+
+
 def test_half_a_line_spoils_no_other(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     call(server(path), "RegisterScalableTarget", {**NAMES, "MinCapacity": 1, "MaxCapacity": 2})
