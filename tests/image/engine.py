@@ -22,6 +22,7 @@ import boto3
 import botocore
 import pytest
 import yaml
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 from local import config, tls
@@ -270,6 +271,8 @@ def s3() -> Iterator[S3]:
         client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         yield S3(url, {**login, "AWS_REGION": REGION, "AWS_ENDPOINT_URL_S3": url, "MLFLOW_S3_ENDPOINT_URL": url})
     finally:
+        # Or the next one in this process begins with this one's buckets.
+        s3_backends.reset()
         server.stop()
 
 
