@@ -28,6 +28,8 @@ READS = ("Describe", "Get", "List", "Head", "Lookup", "BatchGet", "HEAD")
 NOT_LOOKED_AT = {
     "ec2 DescribeAvailabilityZones": "the account's, not the stack's",
     "ecr DescribeImages": "the images are listed",
+    "rds DescribeOrderableDBInstanceOptions": "what AWS offers",
+    "servicequotas GetServiceQuota": "the account's, not the stack's",
     "s3 HEAD": "whether there is a bucket, which every other question tells",
     "ssm GetParameter": "the lock",
     "ssm GetParameters": "the outputs, which are read by their path",
