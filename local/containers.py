@@ -332,7 +332,10 @@ class Database(database.Server):
         self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._private.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._private.chmod(0o700)
-        self.sockets.mkdir(exist_ok=True)
+        if not self.sockets.exists():
+            self.sockets.mkdir()
+            # The container's user makes it its own, and whoever has come through the outer folder may come through.
+            self.sockets.chmod(0o755)
         if self.where() and self._serves():
             return
         self._remove()

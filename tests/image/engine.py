@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import secrets
@@ -22,8 +21,6 @@ import boto3
 import botocore
 import pytest
 import yaml
-from moto.s3.models import s3_backends
-from moto.server import ThreadedMotoServer
 
 from local import config, tls
 from plugins.module_utils import mlflow_image
@@ -252,15 +249,17 @@ class S3:
 
 @contextlib.contextmanager
 def s3() -> Iterator[S3]:
-    """moto's S3 in this process, on the loopback interface."""
-    # It would write a line a request.
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
-    server.start()
+    """moto's S3 on the loopback interface, in a process of its own: two in one process would share their buckets."""
+    port = config.free_port()
+    command = [sys.executable, "-m", "moto.server", "--host", HOST, "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _, port = server.get_host_and_port()
         login = {"AWS_ACCESS_KEY_ID": "image-test-access-key", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
         url = f"http://{HOST}:{port}"
+        deadline = time.monotonic() + 60
+        while not _listens(port):
+            assert process.poll() is None and time.monotonic() < deadline, "moto does not start"
+            time.sleep(0.2)
         client = boto3.client(
             "s3",
             endpoint_url=url,
@@ -271,9 +270,13 @@ def s3() -> Iterator[S3]:
         client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         yield S3(url, {**login, "AWS_REGION": REGION, "AWS_ENDPOINT_URL_S3": url, "MLFLOW_S3_ENDPOINT_URL": url})
     finally:
-        # Or the next one in this process begins with this one's buckets.
-        s3_backends.reset()
-        server.stop()
+        process.terminate()
+        process.wait(30)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 @dataclass(frozen=True)
@@ -304,8 +307,7 @@ class Database:
 
 def _accepts(server: Container, port: int) -> bool:
     server.require()
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
+    return _listens(port)
 
 
 @contextlib.contextmanager
