@@ -54,6 +54,8 @@ def server(engine: machine.Engine, image: str) -> Iterator[Server]:
         env = machine.server_env(port, s3) | database.env
         env |= {"MLFLOW_WORKERS": "2", "MLFLOW_AUTH": "basic", "MLFLOW_AUTH_ADMIN_PASSWORD": password}
         env |= {"MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32)}
+        # The sweep changes a password, and the other worker would remember the old one for a while.
+        env |= {"MLFLOW_AUTH_CACHE_SECONDS": "0"}
         # For the sweep, whose listener for webhooks is on this machine and speaks HTTP.
         env |= {"MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}
         env |= {"MLFLOW_PROMETHEUS": "true"}
