@@ -8,7 +8,7 @@ module: stack_lock
 short_description: Let one run at a time change a stack
 description:
   - The lock is an SSM parameter, which AWS creates for one of several runs only. Its value says whose it is.
-  - A lock is taken over from a run on this machine whose process has ended, and from any run after O(hours).
+  - A lock is taken over from a run on this machine whose process has ended, and from any run after three hours.
 options:
   name:
     description: Name of the stack. The parameter is C(/mlflow-drift/<name>/run).
@@ -20,10 +20,6 @@ options:
         name.
     type: dict
     default: {}
-  hours:
-    description: How long a lock counts.
-    type: int
-    default: 3
   tags:
     description: Tags of the parameter.
     type: dict
@@ -73,6 +69,8 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 
 # Two runs that take over one lock have both written it by then; the later one has it.
 SETTLE_SECONDS = 2.0
+# How long a lock counts.
+HOURS = 3
 Holder = Mapping[str, Any]
 
 
@@ -104,22 +102,22 @@ def ended(process: Any) -> bool:
     return False
 
 
-def left_behind(lock: Mapping[str, Any], holder: Holder, hours: int, now: float) -> bool:
+def left_behind(lock: Mapping[str, Any], holder: Holder, now: float) -> bool:
     """Whether the run that has the lock will not release it any more."""
-    if not lock or lock["since"] + hours * 3600 < now:
+    if not lock or lock["since"] + HOURS * 3600 < now:
         return True
     other = lock["holder"]
     return bool(other.get("host") == holder.get("host") and ended(other.get("process")))
 
 
-def refusal(stack: str, lock: Mapping[str, Any], hours: int) -> str:
+def refusal(stack: str, lock: Mapping[str, Any]) -> str:
     """The sentence for a lock of another run."""
     other = lock["holder"]
     who = f"{other.get('who')} (host {other.get('target')} of its inventory)"
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(lock["since"]))
     return (
         f"{stack} is being changed by {who} since {since}; this run has changed nothing. Run again when that one has "
-        f"ended. If it was killed, delete the SSM parameter {parameter(stack)} first, or wait until {hours} hours have "
+        f"ended. If it was killed, delete the SSM parameter {parameter(stack)} first, or wait until {HOURS} hours have "
         "passed."
     )
 
@@ -132,7 +130,7 @@ def write(ssm: Any, path: str, holder: Holder, **arguments: Any) -> None:
 
 def take(module: Any, ssm: Any) -> dict[str, Any]:
     """Take the lock; what the module returns. Fails the module where another run has it."""
-    stack, holder, hours = (module.params[name] for name in ("name", "holder", "hours"))
+    stack, holder = module.params["name"], module.params["holder"]
     path = parameter(stack)
     try:
         write(ssm, path, holder, Tags=tag_list(module.params["tags"]))
@@ -143,13 +141,13 @@ def take(module: Any, ssm: Any) -> dict[str, Any]:
     lock = read(ssm, path)
     if lock and lock["holder"] == holder:
         return {}
-    if lock is not None and not left_behind(lock, holder, hours, time.time()):
-        module.fail_json(msg=refusal(stack, lock, hours))
+    if lock is not None and not left_behind(lock, holder, time.time()):
+        module.fail_json(msg=refusal(stack, lock))
     write(ssm, path, holder, Overwrite=True)
     time.sleep(SETTLE_SECONDS)
     now = read(ssm, path)
     if not now or now["holder"] != holder:
-        module.fail_json(msg=refusal(stack, now or {"holder": {}, "since": time.time()}, hours))
+        module.fail_json(msg=refusal(stack, now or {"holder": {}, "since": time.time()}))
     return {"taken_over_from": lock["holder"]} if lock else {}
 
 
@@ -167,7 +165,6 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "holder": {"type": "dict", "default": {}},
-            "hours": {"type": "int", "default": 3},
             "tags": {"type": "dict", "default": {}},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
@@ -178,7 +175,10 @@ def main() -> None:
         ssm = module.client("ssm")
         absent = module.params["state"] == "absent"
         with doing(module, f"{'release' if absent else 'take'} the lock of {module.params['name']}"):
-            result = (release(module, ssm) or {}) if absent else take(module, ssm)
+            if absent:
+                release(module, ssm)
+            else:
+                result = take(module, ssm)
     # The lock is no part of the stack.
     module.exit_json(changed=False, **result)
 
